@@ -1,0 +1,54 @@
+# `make` lists the targets. Everything runs in .venv, which `make` sets up when its requirements change.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Variables given to make reach the program through its environment, never as text for the shell.
+export EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME
+
+QUICK := --data-dir runs/quick
+
+.PHONY: help setup setup-dev check train quick test lint status metrics plots clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  Variables of train: EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS=/path/to/text.txt RESUME=no"
+
+setup: ## Make .venv with the pinned requirements (part of every other target)
+	@$(PYTHON) scripts/setup_venv.py
+
+setup-dev:
+	@$(PYTHON) scripts/setup_venv.py --dev
+
+check: setup ## Check the prerequisites, all in one list
+	@python -m minimal_llm.preflight
+
+train: setup ## Do everything: check, download, tokenizer, train, validate, report
+	@python -m minimal_llm.pipeline
+
+quick: setup ## The whole pipeline on the embedded primer in about a minute, into runs/quick
+	@python stages/download.py $(QUICK) --source primer --primer-megabytes 1
+	@python stages/tokenizer.py $(QUICK) --vocab-size 2000
+	@python stages/train.py $(QUICK) --epochs 3
+	@python stages/validate.py $(QUICK)
+
+test: setup-dev ## Run the whole test suite
+	@python -m pytest $(PYTEST)
+
+lint: setup-dev ## Check style and types
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@mypy stages/*.py scripts/*.py --scripts-are-modules --explicit-package-bases
+
+status: setup ## What the last run did, and what DVC would do now
+	@python -m minimal_llm.pipeline status
+
+metrics: setup ## The metrics here, and how they differ from the last commit
+	@dvc metrics show && dvc metrics diff
+
+plots: setup ## Draw the plots of DVC into dvc_plots/index.html
+	@dvc plots show
+
+clean: setup ## Delete what the pipeline made; asks first
+	@python -m minimal_llm.clean

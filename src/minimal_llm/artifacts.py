@@ -1,0 +1,118 @@
+"""Where every artifact lives, named once. tests/unit/test_dvc_yaml.py holds dvc.yaml against this file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DATA = Path("data")
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The paths of all artifacts below one folder: `data/` for DVC, any other for a run by hand."""
+
+    root: Path = DATA
+    tokenizer_name: str = "bilingual_8k"
+
+    # download
+    @property
+    def corpus(self) -> Path:
+        return self.root / "corpus_bilingual.txt"
+
+    @property
+    def corpus_manifest(self) -> Path:
+        return self.root / "corpus_manifest.json"
+
+    @property
+    def raw_books(self) -> Path:
+        """Downloaded files by hash of their URL. Not an artifact of a run: a cache that git and DVC ignore."""
+        return self.root / "raw"
+
+    # tokenizer
+    @property
+    def tokenizer_model(self) -> Path:
+        return self.root / f"{self.tokenizer_name}.model"
+
+    @property
+    def tokenizer_vocab(self) -> Path:
+        return self.root / f"{self.tokenizer_name}.vocab"
+
+    @property
+    def tokens(self) -> Path:
+        return self.root / "tokens"
+
+    @property
+    def tokenizer_metrics(self) -> Path:
+        return self.root / "metrics" / "tokenizer.json"
+
+    # train
+    @property
+    def best_model(self) -> Path:
+        return self.root / "best_model.pt"
+
+    @property
+    def final_model(self) -> Path:
+        return self.root / "final_model.pt"
+
+    @property
+    def training_metrics(self) -> Path:
+        return self.root / "training_metrics.json"
+
+    @property
+    def train_metrics(self) -> Path:
+        return self.root / "metrics" / "train.json"
+
+    @property
+    def train_speed(self) -> Path:
+        return self.root / "metrics" / "train_speed.json"
+
+    @property
+    def history(self) -> Path:
+        return self.root / "plots" / "history.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Resumable state, never declared to DVC: it deletes declared outs when a stage starts."""
+        return self.root / "checkpoints"
+
+    # validate
+    @property
+    def validation_metrics(self) -> Path:
+        return self.root / "metrics" / "validation.json"
+
+    @property
+    def inference_metrics(self) -> Path:
+        return self.root / "metrics" / "inference.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.md"
+
+    # every stage
+    @property
+    def status(self) -> Path:
+        return self.root / "pipeline_status.json"
+
+    def outputs(self, stage: str) -> tuple[Path, ...]:
+        """The declared outputs of a stage, metrics and plots included.
+
+        Raises:
+            KeyError: there is no such stage.
+        """
+        return {
+            "download": (self.corpus, self.corpus_manifest),
+            "tokenizer": (self.tokenizer_model, self.tokenizer_vocab, self.tokens, self.tokenizer_metrics),
+            "train": (
+                self.best_model,
+                self.final_model,
+                self.training_metrics,
+                self.train_metrics,
+                self.train_speed,
+                self.history,
+            ),
+            "validate": (self.validation_metrics, self.inference_metrics, self.report),
+        }[stage]
+
+
+STAGES = ("download", "tokenizer", "train", "validate")

@@ -1,0 +1,1 @@
+"""From sources of text to one clean bilingual corpus. Nothing here knows of torch."""

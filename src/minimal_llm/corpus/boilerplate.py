@@ -1,0 +1,135 @@
+"""What Project Gutenberg puts around a book: header, licence, footer. Every style since the 1990s.
+
+Titles inside markers can be cut or misspelt, so nothing here compares them with anything.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NAME = r"project\s+gutenberg"
+_START = re.compile(rf"\s*\*{{2,}}\s*START\s+OF\s+(?:THE\s+|THIS\s+)?{_NAME}", re.I)
+# The end of the licence that stood before the text in the 1990s: *END*THE SMALL PRINT! FOR PUBLIC DOMAIN ...*END*
+_SMALL_PRINT_END = re.compile(r"\s*\*+\s*END\s*\*?\s*THE SMALL PRINT", re.I)
+_END = re.compile(rf"\s*\*{{2,}}\s*END\s+OF\s+(?:THE\s+|THIS\s+)?{_NAME}", re.I)
+_LICENCE = re.compile(rf"\s*(?:\*{{2,}}\s*START:\s+FULL\s+LICENSE|THE\s+FULL\s+{_NAME}\s+LICENSE\s*$)", re.I)
+# "End of the Project Gutenberg EBook of X, by Y": before END in many files, all there is in old ones.
+_FAREWELL = re.compile(rf"\W*(?:this is )?(?:the )?(?:end|fin) (?:of|de|del)\b.{{0,20}}\b{_NAME}", re.I)
+_FIELD = re.compile(
+    r"(Title|Author|Editor|Translator|Illustrator|Contributor|Release date|Posting date|Language|Credits|"
+    r"Character set encoding|Other information and formats|Original publication)\s*:(.*)",
+    re.I,
+)
+_MARKER_LINES = 5  # a title that wraps makes the START marker this long at most
+_FAREWELL_LINES = 12  # how far above END it is looked for
+_SMALL_PRINT_LINES = 800  # it is searched for down to here: there is another one at the end of some files
+_HEADER_LINES = 150  # how far down a header without START marker is looked for
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header says of a book. Empty where it says nothing; the language can be wrong."""
+
+    title: str
+    authors: tuple[str, ...]
+    language: str
+
+
+def carries_markers(text: str) -> bool:
+    """Return whether `text` has a header, a footer or a licence of Project Gutenberg."""
+    return any(
+        pattern.match(line)
+        for line in text.split("\n")
+        for pattern in (_START, _SMALL_PRINT_END, _END, _LICENCE, _FAREWELL)
+    )
+
+
+def has_end(text: str) -> bool:
+    """Return whether the footer is there, in any of its styles: a file without one is cut off."""
+    lines = text.split("\n")
+    return _end(lines) < len(lines)
+
+
+def strip_gutenberg(text: str) -> str:
+    """Return what stands between header and footer: the book, with the notes of those who typed it.
+
+    A text without any marker is returned whole.
+    """
+    lines = text.split("\n")
+    end = _end(lines)
+    start, rest = _start(lines[:end])
+    return "\n".join([rest, *lines[start:end]])
+
+
+def read_header(text: str) -> Header:
+    """Return title, authors and language as the header gives them."""
+    lines = text.split("\n")
+    start, _ = _start(lines[: _end(lines)])
+    fields: dict[str, list[list[str]]] = {}
+    current: list[str] | None = None
+    for line in lines[:start]:
+        if match := _FIELD.match(line):
+            current = [match[2].strip()]
+            fields.setdefault(match[1].lower(), []).append(current)
+        elif not line.strip():
+            current = None
+        elif current is not None:
+            current.append(line.strip())
+    return Header(
+        title=" ".join(" ".join(part for value in fields.get("title", [])[:1] for part in value).split()),
+        authors=tuple(name for value in fields.get("author", []) for name in value if name),
+        language="".join(value[0] for value in fields.get("language", [])[:1]),
+    )
+
+
+def _start(lines: list[str]) -> tuple[int, str]:
+    # Returns the first line of the book and what stands before it on the line that closes the marker.
+    start, rest = next(
+        (_after_start(lines, number) for number, line in enumerate(lines) if _START.match(line)), (0, "")
+    )
+    for number, line in enumerate(lines[:_SMALL_PRINT_LINES]):
+        if number >= start and _SMALL_PRINT_END.match(line):
+            start, rest = number + 1, ""
+    return (start, rest) if start else (_after_fields(lines), "")
+
+
+def _after_start(lines: list[str], number: int) -> tuple[int, str]:
+    for last in range(number, min(number + _MARKER_LINES, len(lines))):
+        line = lines[last]
+        if not line.strip():
+            break
+        opening = line.index("*") if last == number else 0
+        closing = line.rfind("***", opening + 3 if last == number else 0)
+        if closing >= 0:
+            return last + 1, line[closing:].lstrip("*")
+    return number + 1, ""  # a marker that is never closed is one line
+
+
+def _after_fields(lines: list[str]) -> int:
+    # No marker: a header is what stands above the last of its fields, if the name of the project opens the file.
+    opening = " ".join(" ".join(lines[:20]).split())[:200]
+    if not re.search(_NAME, opening, re.I):
+        return 0
+    fields = [number for number, line in enumerate(lines[:_HEADER_LINES]) if _FIELD.match(line)]
+    if not fields:
+        return 0
+    after = fields[-1]
+    while after < len(lines) and lines[after].strip():
+        after += 1
+    return after
+
+
+def _end(lines: list[str]) -> int:
+    # The last END, so that in a file of several texts none is dropped in silence.
+    for pattern in (_END, _LICENCE, _FAREWELL):
+        found = [number for number, line in enumerate(lines) if pattern.match(line)]
+        if found:
+            end = found[0] if pattern is _LICENCE else found[-1]
+            break
+    else:
+        return len(lines)
+    for number in range(end - 1, max(-1, end - _FAREWELL_LINES), -1):
+        if _FAREWELL.match(lines[number]):
+            return number
+    return end

@@ -1,0 +1,186 @@
+"""The download stage as one call: books, files or the primer in, one bilingual corpus and its manifest out."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from minimal_llm.artifacts import Artifacts
+from minimal_llm.config import DownloadConfig
+from minimal_llm.corpus.documents import Document
+from minimal_llm.corpus.gutenberg import Library, NoMirrorReachable, mirrors_from_environment
+from minimal_llm.corpus.manifest import CorpusManifest, DocumentEntry, Source
+from minimal_llm.corpus.primer import primer_documents
+from minimal_llm.corpus.text_files import read_documents
+from minimal_llm.errors import CorpusError
+from minimal_llm.files import write_json, write_text
+from minimal_llm.language import LANGUAGES, Language
+
+_MEGABYTE = 1_000_000
+_NO_MIRROR = "no mirror of Project Gutenberg could be reached"
+
+
+def build_corpus(
+    config: DownloadConfig, seed: int, artifacts: Artifacts, *, library: Library | None = None
+) -> CorpusManifest:
+    """Write the corpus and its manifest, and return the manifest. Equal texts give equal bytes, everywhere.
+
+    `library` is where books come from: by default the mirrors of GUTENBERG_MIRRORS and the cache of `artifacts`.
+    Until everything has succeeded, the files of an earlier corpus stay as they are.
+
+    Raises:
+        ConfigurationError: GUTENBERG_MIRRORS is malformed.
+        CorpusError: the source gives no corpus, or it cannot be written.
+    """
+    try:
+        source, reason, documents = _collect(config, seed, artifacts, library)
+        text, manifest = _compose(documents, source, config.source, reason)
+        write_text(artifacts.corpus, text)
+        write_json(artifacts.corpus_manifest, manifest.model_dump(mode="json"))
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise CorpusError(
+            f"{error.filename or artifacts.root} cannot be read or written: {error.strerror or error}",
+            remedy="free some disk space: make clean" if full else f"chmod -R u+rwX {artifacts.root}",
+            kind="disk_space" if full else "configuration",
+        ) from error
+    _say(
+        f"corpus: {manifest.source}, {len(manifest.documents)} documents, "
+        + ", ".join(f"{size / _MEGABYTE:.2f} MB {name}" for name, size in manifest.bytes_per_language.items())
+    )
+    return manifest
+
+
+def _collect(
+    config: DownloadConfig, seed: int, artifacts: Artifacts, library: Library | None
+) -> tuple[Source, str, list[Document]]:
+    if config.source == "files":
+        return "files", "", read_documents(config.files)
+    if config.source == "primer":
+        return "primer", "", primer_documents(config.primer_megabytes, seed)
+    try:
+        with library or Library(mirrors_from_environment(), artifacts.raw_books) as opened:
+            return "gutenberg", "", _books(config, opened)
+    except NoMirrorReachable as error:
+        if not config.offline_fallback:
+            raise
+        _warn_of_fallback(error)
+        return "primer", _NO_MIRROR, primer_documents(config.primer_megabytes, seed)
+
+
+def _books(config: DownloadConfig, library: Library) -> list[Document]:
+    limit = round(config.megabytes_per_language * _MEGABYTE)
+    lists: dict[Language, tuple[int, ...]] = {"en": config.books.en, "es": config.books.es}
+    return [
+        document for language in LANGUAGES for document in _books_of(language, lists[language], limit, library.book)
+    ]
+
+
+def _books_of(
+    language: Language, numbers: Sequence[int], limit: int, book: Callable[[int, Language], Document]
+) -> list[Document]:
+    documents: list[Document] = []
+    size = 0
+    for number in numbers:
+        if size >= limit:
+            return documents
+        whole = book(number, language)
+        kept = _cut(whole, limit - size, least=0 if documents else 1)
+        if kept.paragraphs:
+            size += _size(kept)
+            documents.append(kept)
+            part = "" if kept == whole else ", cut here"
+            _say(f"  {language} {number:>6}  {whole.title}, {whole.author} ({_size(kept) / _MEGABYTE:.2f} MB{part})")
+        if kept != whole:
+            return documents
+    _say(
+        f"  {language}: the list of books ends at {size / _MEGABYTE:.2f} MB; download.megabytes_per_language asks for "
+        f"{limit / _MEGABYTE:g}"
+    )
+    return documents
+
+
+def _cut(document: Document, limit: int, least: int) -> Document:
+    # Keeps the paragraphs that fit into `limit` bytes, and `least` of them in any case.
+    size = 0
+    for number, paragraph in enumerate(document.paragraphs):
+        size += _line_size(paragraph)
+        if size > limit and number >= least:
+            return replace(document, paragraphs=document.paragraphs[:number])
+    return document
+
+
+def _compose(
+    documents: Sequence[Document], source: Source, requested: Source, reason: str
+) -> tuple[str, CorpusManifest]:
+    entries: list[DocumentEntry] = []
+    texts: list[str] = []
+    line = 1
+    for document in _interleaved(documents):
+        count = len(document.paragraphs)
+        entries.append(
+            DocumentEntry(
+                id=document.id,
+                title=document.title,
+                author=document.author,
+                language=document.language,
+                url=document.url,
+                encoding=document.encoding,
+                sha256=document.sha256,
+                first_line=line,
+                last_line=line + count - 1,
+                paragraphs=count,
+                bytes=_size(document),
+            )
+        )
+        texts.append("".join(f"{paragraph}\n" for paragraph in document.paragraphs))
+        line += count + 1  # the blank line between two documents
+    sizes = {language: sum(entry.bytes for entry in entries if entry.language == language) for language in LANGUAGES}
+    manifest = CorpusManifest(
+        source=source,
+        requested_source=requested,
+        fallback=source != requested,
+        reason=reason,
+        bytes_per_language=sizes,
+        total_bytes=sum(sizes.values()),
+        documents=tuple(entries),
+    )
+    return "\n".join(texts), manifest
+
+
+def _interleaved(documents: Sequence[Document]) -> list[Document]:
+    """Return the documents so that every stretch of the corpus holds both languages in about their proportion."""
+    waiting = {name: [document for document in documents if document.language == name] for name in LANGUAGES}
+    totals = {name: max(1, sum(map(_size, waiting[name]))) for name in LANGUAGES}
+    written = dict.fromkeys(LANGUAGES, 0)
+    ordered: list[Document] = []
+    for _ in documents:
+        name = min((name for name in LANGUAGES if waiting[name]), key=lambda name: written[name] / totals[name])
+        document = waiting[name].pop(0)
+        written[name] += _size(document)
+        ordered.append(document)
+    return ordered
+
+
+def _size(document: Document) -> int:
+    return sum(map(_line_size, document.paragraphs))
+
+
+def _line_size(paragraph: str) -> int:
+    return len(paragraph.encode("utf-8")) + 1
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _warn_of_fallback(error: NoMirrorReachable) -> None:
+    rule = "!" * 100
+    print(
+        f"{rule}\nNO BOOKS: {error.message}\n\nThe embedded primer takes their place (download.offline_fallback "
+        f"is true): a model trained on it has read no book.\nFor the books: {error.remedy}\n{rule}",
+        file=sys.stderr,
+        flush=True,
+    )

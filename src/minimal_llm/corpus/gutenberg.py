@@ -1,0 +1,212 @@
+"""Books of Project Gutenberg: from a mirror or from the cache, accepted only if they are books."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+from urllib.parse import urlsplit
+
+from minimal_llm.corpus.boilerplate import has_end, read_header
+from minimal_llm.corpus.cleaning import clean_book
+from minimal_llm.corpus.decoding import decode
+from minimal_llm.corpus.documents import Document
+from minimal_llm.corpus.transfer import Limits, Transfer, TransferFailed, is_loopback
+from minimal_llm.errors import ConfigurationError, CorpusError, Kind
+from minimal_llm.files import sha256_of, write_bytes
+from minimal_llm.language import Language, detect_language, language_shares
+
+DEFAULT_MIRRORS = ("https://www.gutenberg.org", "https://gutenberg.pglaf.org", "https://aleph.gutenberg.org")
+MIRRORS_VARIABLE = "GUTENBERG_MIRRORS"
+PAUSE = 2.0  # seconds between two books, for the sake of those who pay for the mirrors
+
+_MIN_CHARACTERS = 2000  # of cleaned text; the shortest stories have more
+_HTML = re.compile(r"\s*(?:<\?xml|<!doctype|<html|<head|<body)", re.I)
+_COPYRIGHTED = re.compile(r"\bcopyrighted\s+project\s+gutenberg|SMALL PRINT! FOR COPYRIGHTED", re.I)
+
+
+class NoMirrorReachable(CorpusError):
+    """No mirror gave any answer: there is no way to the network. Anything that a mirror answers is not this."""
+
+    default_kind: ClassVar[Kind] = "network"
+
+
+def mirrors_from_environment(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return the base URLs in GUTENBERG_MIRRORS (separated by commas), or the default ones where it is empty.
+
+    Raises:
+        ConfigurationError: one of them is not the base URL of a web server.
+    """
+    given = [part.strip() for part in environment.get(MIRRORS_VARIABLE, "").split(",")]
+    return tuple(_base_url(part) for part in given if part) or DEFAULT_MIRRORS
+
+
+def book_url(base: str, number: int) -> str:
+    """Return the URL of a book's plain text below the base URL of a mirror."""
+    return f"{base}/cache/epub/{number}/pg{number}.txt"
+
+
+def check_book(raw: bytes, number: int, language: Language) -> Document:
+    """Return the cleaned book in the bytes of a file of Project Gutenberg.
+
+    Raises:
+        CorpusError: it is no book, not whole, not free, or not in `language`; the message is the reason alone.
+    """
+    if not raw.strip():
+        raise _refused("an empty file")
+    text, encoding = decode(raw)
+    if _HTML.match(text):
+        raise _refused("an HTML page, not a text")
+    if _COPYRIGHTED.search(text):
+        raise _refused("a copyrighted text, which may not be used freely")
+    if not has_end(text):
+        raise _refused("truncated: the END marker of Project Gutenberg is missing")
+    paragraphs = tuple(clean_book(text))
+    characters = sum(map(len, paragraphs))
+    if characters < _MIN_CHARACTERS:
+        raise _refused(f"not a book: {characters} characters of text, fewer than {_MIN_CHARACTERS}")
+    _check_language(" ".join(paragraphs), language)
+    header = read_header(text)
+    return Document(
+        id=f"pg{number}",
+        title=header.title or f"Project Gutenberg {number}",
+        author=", ".join(header.authors),
+        language=language,
+        url=book_url(DEFAULT_MIRRORS[0], number),
+        sha256=sha256_of(raw),
+        encoding=encoding,
+        paragraphs=paragraphs,
+    )
+
+
+class Library:
+    """Books by number, from a folder of raw files that were accepted before, else from the mirrors in their order."""
+
+    def __init__(
+        self, mirrors: Sequence[str], cache: Path, *, limits: Limits | None = None, pause: float = PAUSE
+    ) -> None:
+        self._mirrors = tuple(mirrors)
+        self._cache = cache
+        self._transfer = Transfer(limits or Limits())
+        self._pause = pause
+        self._last_transfer: float | None = None
+        self._unreachable: dict[str, str] = {}
+        self._answered = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transfer.__exit__(kind, error, trace)
+
+    def book(self, number: int, language: Language) -> Document:
+        """Return a book, and keep its raw file.
+
+        Raises:
+            NoMirrorReachable: no mirror has given any answer since this library was opened.
+            CorpusError: the mirrors answered, but none with this book; the message has every URL and reason.
+        """
+        if cached := self._from_cache(number, language):
+            return cached
+        failures: list[str] = []
+        refused = False
+        for base in self._mirrors:
+            url = book_url(base, number)
+            try:
+                raw = self._download(base, url, f"book {number} ({language})")
+                document = check_book(raw, number, language)
+            except TransferFailed as failure:
+                failures.append(f"{url}: {failure.reason}")
+            except CorpusError as error:
+                failures.append(f"{url}: {error.message}")
+                refused = True
+            else:
+                self._keep(number, raw)
+                return document
+        raise self._failure(number, language, failures, refused)
+
+    def _download(self, base: str, url: str, label: str) -> bytes:
+        if base in self._unreachable:
+            raise TransferFailed(self._unreachable[base], answered=False)
+        if self._last_transfer is not None and not is_loopback(url):
+            time.sleep(max(0.0, self._last_transfer + self._pause - time.monotonic()))
+        try:
+            raw = self._transfer.get(url, label)
+        except TransferFailed as failure:
+            self._answered |= failure.answered
+            if not failure.answered:
+                self._unreachable[base] = failure.reason  # do not wait for it again at every book
+            raise
+        finally:
+            self._last_transfer = time.monotonic()
+        self._answered = True
+        return raw
+
+    def _failure(self, number: int, language: Language, failures: list[str], refused: bool) -> CorpusError:
+        listed = "".join(f"\n  {failure}" for failure in failures)
+        if not self._answered:
+            return NoMirrorReachable(
+                f"no mirror of Project Gutenberg can be reached:{listed}",
+                remedy="check the network, name a mirror that you can reach (GUTENBERG_MIRRORS=https://...), or train "
+                "on the embedded corpus: dvc exp run -S download.source=primer",
+            )
+        return CorpusError(
+            f"no mirror gives book {number} ({language}):{listed}",
+            remedy=f"check the number in params.yaml (download.books.{language}), try again later, or name another "
+            "mirror: GUTENBERG_MIRRORS=https://...",
+            kind="validation_failure" if refused else "network",
+        )
+
+    def _from_cache(self, number: int, language: Language) -> Document | None:
+        for path in sorted(self._cache.glob(f"pg{number}-*.txt")):
+            raw = path.read_bytes()
+            if path != self._cache_path(number, raw):
+                print(f"{path} is damaged and is fetched again", file=sys.stderr, flush=True)
+                path.unlink()
+                continue
+            try:
+                return check_book(raw, number, language)
+            except CorpusError:  # accepted for the other language, or by older rules: ask the mirrors
+                continue
+        return None
+
+    def _keep(self, number: int, raw: bytes) -> None:
+        path = self._cache_path(number, raw)
+        write_bytes(path, raw)
+        for older in set(self._cache.glob(f"pg{number}-*.txt")) - {path}:
+            older.unlink()
+
+    def _cache_path(self, number: int, raw: bytes) -> Path:
+        return self._cache / f"pg{number}-{sha256_of(raw)}.txt"
+
+
+def _base_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment or parts.username or re.search(r"\s", text):
+        raise ConfigurationError(
+            f"{MIRRORS_VARIABLE} has '{text}', which is not the base URL of a mirror",
+            remedy=f"export {MIRRORS_VARIABLE}=https://www.gutenberg.org,http://localhost:8765 (or unset it)",
+        )
+    return text.rstrip("/")
+
+
+def _check_language(text: str, language: Language) -> None:
+    found = detect_language(text)
+    if found != language:
+        shares = ", ".join(f"{share:.0%} of its words are {name}" for name, share in language_shares(text).items())
+        raise _refused(f"not in the language '{language}' under which it is listed: {shares} function words")
+
+
+def _refused(reason: str) -> CorpusError:
+    return CorpusError(reason, remedy="take the book out of download.books in params.yaml")

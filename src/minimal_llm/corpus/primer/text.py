@@ -1,0 +1,41 @@
+"""What is done to a rendered wording (sounds, capitals, typography), and where sentences end."""
+
+from __future__ import annotations
+
+import re
+
+from minimal_llm.corpus.primer import english, spanish
+from minimal_llm.language import Language
+
+_ARTICLE = re.compile(r"\b([Aa])n?(?= [“‘]?([A-Za-z][\w-]*))")
+_FIRST = re.compile(r"^([“—¿¡(‘]*)(\w)")
+_NEXT = re.compile(r"((?:[.!?] [“¿¡(‘]*)|(?:: “[¿¡]*))([a-záéíóúñ])")
+_BLANKS = re.compile(r" {2,}| (?=[,.;:!?])")
+# A sentence ends at . ! ? … and what closes it, if the next word begins a new one. A Spanish tag (—dijo Ana) and an
+# English one (said Ana) begin in lower case.
+_END = re.compile(r"(?<=[.!?…])([”’)]?)\s+(?=[“‘¿¡(]*[A-ZÁÉÍÓÚÑ])")
+
+
+def finish(text: str, language: Language) -> str:
+    """Return a rendered wording as it is printed."""
+    if "  " in text or " ," in text or " ." in text:
+        text = _BLANKS.sub(lambda m: " " if m[0] == "  " else "", text)
+    text = _ARTICLE.sub(_a_or_an, text).replace("'", "’") if language == "en" else spanish.contract(text)
+    text = _FIRST.sub(lambda m: m[1] + m[2].upper(), text)
+    return _NEXT.sub(lambda m: m[1] + m[2].upper(), text)
+
+
+def sentences(paragraph: str) -> list[str]:
+    """Return the sentences of a paragraph; speech and who says it are one."""
+    parts = _END.split(paragraph)
+    joined = [parts[index] + (parts[index + 1] if index + 1 < len(parts) else "") for index in range(0, len(parts), 2)]
+    return [part.strip() for part in joined if part.strip()]
+
+
+def starts_speech(text: str) -> bool:
+    """Say whether a sentence begins with somebody speaking."""
+    return text.startswith(("“", "—"))
+
+
+def _a_or_an(match: re.Match[str]) -> str:
+    return match[1] + ("n" if english.takes_an(match[2]) else "")

@@ -1,0 +1,178 @@
+"""The source `files`: any text files, given by path or pattern."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from minimal_llm.corpus.boilerplate import read_header
+from minimal_llm.corpus.cleaning import clean_book, is_transcription, split_paragraphs
+from minimal_llm.corpus.decoding import decode
+from minimal_llm.corpus.documents import Document
+from minimal_llm.errors import CorpusError
+from minimal_llm.files import sha256_of
+from minimal_llm.language import Language, detect_language, language_shares
+
+_LONG_LINE = 120  # characters; text that is wrapped by hand has shorter lines
+_LONG_SHARE = 0.1
+_MIN_PASSAGE = 2000  # characters of the other language that make a passage a document of its own
+_REMEDY = "make train CORPUS=/path/to/text.txt (or download.files in params.yaml)"
+
+
+def read_documents(patterns: Sequence[str]) -> list[Document]:
+    """Return the documents in the files, in the order of `expand`.
+
+    The language is told by the content. A file of both languages gives several documents, one for each long passage
+    in one of them. Where neither language shows, the one with more of its words is taken and a warning is printed.
+    What bears the marks of Project Gutenberg, or of its transcribers, is cleaned as a book.
+
+    Raises:
+        CorpusError: a file is missing, empty, binary, undecodable or a folder, or a pattern matches no file.
+    """
+    documents: list[Document] = []
+    names: dict[str, int] = {}
+    for path in expand(patterns):
+        for document in _documents(path, _read(path)):
+            count = names[document.id] = names.get(document.id, 0) + 1
+            documents.append(replace(document, id=f"{document.id}#{count}") if count > 1 else document)
+    return documents
+
+
+def digest(patterns: Sequence[str]) -> str:
+    """Return one SHA-256 over the contents of the files in their order; their names do not count.
+
+    Raises:
+        CorpusError: as `expand`, or a file cannot be read.
+    """
+    contents = hashlib.sha256()
+    for path in expand(patterns):
+        contents.update(hashlib.sha256(_read(path)).digest())
+    return contents.hexdigest()
+
+
+def expand(patterns: Sequence[str]) -> list[Path]:
+    """Return the files that paths and patterns name: patterns in their order, each one's matches sorted, none twice.
+
+    `~` is the home folder, `**` any folders. Nothing is read.
+
+    Raises:
+        CorpusError: a path is missing or a folder, or a pattern matches no file.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in patterns:
+        try:
+            for path in _matches(pattern):
+                found.setdefault(path.resolve(), path)
+        except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such home, a NUL character
+            raise CorpusError(f"'{pattern}' cannot be a path: {error}", remedy=_REMEDY) from error
+    if not found:
+        raise CorpusError("no text file is named", remedy=_REMEDY)
+    return list(found.values())
+
+
+def _matches(pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser()
+    if path.is_dir():
+        raise CorpusError(f"{pattern} is a folder", remedy=f"name the files in it: CORPUS='{path / '*.txt'}'")
+    if path.is_file():  # before patterns: a name may have brackets
+        return [path]
+    if path.exists():
+        raise CorpusError(f"{pattern} is not a regular file", remedy=_REMEDY)
+    if not glob.has_magic(pattern):
+        raise CorpusError(f"{pattern} does not exist", remedy=_REMEDY)
+    # Path.glob takes no absolute patterns
+    files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]  # noqa: PTH207
+    if not files:
+        raise CorpusError(f"the pattern {pattern} matches no file", remedy=_REMEDY)
+    return files
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror}", remedy=f"chmod u+r {path}") from error
+
+
+def _documents(path: Path, raw: bytes) -> list[Document]:
+    try:
+        text, encoding = decode(raw)
+        book = is_transcription(text)
+        paragraphs = clean_book(text) if book else _paragraphs(text)
+    except CorpusError as error:
+        raise CorpusError(f"{path}: {error.message}", remedy=error.remedy, kind=error.kind) from error
+    if not paragraphs:
+        raise CorpusError(f"{path} is empty: there is no text in it", remedy=_REMEDY)
+    header = read_header(text) if book else None
+    return [
+        Document(
+            id=path.name,
+            title=(header.title if header else "") or path.stem,
+            author=", ".join(header.authors) if header else "",
+            language=language,
+            url=path.name,  # where the file stands on this machine is nobody's business and would change the manifest
+            sha256=sha256_of(raw),
+            encoding=encoding,
+            paragraphs=passage,
+        )
+        for language, passage in _passages(path, paragraphs)
+    ]
+
+
+def _paragraphs(text: str) -> list[str]:
+    # A file without blank lines between its lines, or with lines too long for wrapped text, has a paragraph a line.
+    paragraphs = split_paragraphs(text)
+    lines = [line for line in (" ".join(line.split()) for line in text.split("\n")) if line]
+    if len(paragraphs) <= 1 or sum(len(line) > _LONG_LINE for line in lines) > _LONG_SHARE * len(lines):
+        return lines
+    return paragraphs
+
+
+def _passages(path: Path, paragraphs: Sequence[str]) -> list[tuple[Language, tuple[str, ...]]]:
+    runs: list[tuple[Language | None, list[str]]] = []
+    for paragraph in paragraphs:
+        language = detect_language(paragraph)
+        if runs and (language is None or language == runs[-1][0]):
+            runs[-1][1].append(paragraph)
+        elif runs and runs[-1][0] is None:
+            runs[-1] = (language, [*runs[-1][1], paragraph])  # a heading goes with what follows it
+        else:
+            runs.append((language, [paragraph]))
+    passages: list[list[str]] = []
+    for _, run in runs:  # a quotation does not cut a document in two
+        if passages and (_length(run) < _MIN_PASSAGE or _length(passages[-1]) < _MIN_PASSAGE):
+            passages[-1].extend(run)
+        else:
+            passages.append(run)
+    merged: list[tuple[Language, list[str]]] = []
+    for passage in passages:
+        language = _language(path, passage)
+        if merged and merged[-1][0] == language:
+            merged[-1][1].extend(passage)
+        else:
+            merged.append((language, passage))
+    return [(language, tuple(passage)) for language, passage in merged]
+
+
+def _language(path: Path, paragraphs: Sequence[str]) -> Language:
+    text = " ".join(paragraphs)
+    if language := detect_language(text):
+        return language
+    shares = language_shares(text)
+    larger: Language = "en" if shares["en"] >= shares["es"] else "es"
+    listed = ", ".join(f"{share:.0%} {name}" for name, share in shares.items())
+    print(
+        f"warning: {path.name}: neither English nor Spanish shows clearly ({listed} function words); "
+        f"it is taken as '{larger}'",
+        file=sys.stderr,
+        flush=True,
+    )
+    return larger
+
+
+def _length(paragraphs: Sequence[str]) -> int:
+    return sum(map(len, paragraphs))

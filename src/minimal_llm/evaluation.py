@@ -1,0 +1,78 @@
+"""Loss, perplexity and bits per byte of a model on encoded text."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from minimal_llm.dataset import evaluation_batches
+from minimal_llm.loss import summed_cross_entropy
+from minimal_llm.model import TinyTransformer
+from minimal_llm.token_files import Ids, Span
+
+EVALUATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A sum of losses in nats over some predicted tokens, and the bytes of text that they spell."""
+
+    nats: float
+    tokens: int
+    bytes: int
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats a token."""
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss): as unsure as a choice among so many equally likely tokens."""
+        return math.exp(min(self.loss, 700.0))
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits needed for a byte of the text: unlike the loss, comparable between tokenizers."""
+        return self.nats / math.log(2) / self.bytes
+
+    def __add__(self, other: Evaluation) -> Evaluation:
+        return Evaluation(self.nats + other.nats, self.tokens + other.tokens, self.bytes + other.bytes)
+
+
+@torch.no_grad()
+def evaluate(
+    model: TinyTransformer, tokens: Ids, size_bytes: int = 0, dtype: torch.dtype = torch.float32
+) -> Evaluation:
+    """Return the loss of a model on at least two tokens, dropout off; `size_bytes` serves bits_per_byte alone.
+
+    The text goes through in windows of the model's context length that do not overlap; each window starts with
+    nothing before it, so the figure is a little higher than with a sliding window.
+    """
+    was_training = model.training
+    model.eval()
+    nats, count = 0.0, 0
+    for inputs, targets in evaluation_batches(tokens, EVALUATION_BATCH, model.architecture.max_seq_length):
+        hidden = model.hidden(inputs).flatten(0, 1)  # (B * T, C)
+        nats += summed_cross_entropy(hidden, model.head.weight, targets.flatten(), dtype)
+        count += targets.numel()
+    model.train(was_training)
+    return Evaluation(nats, count, size_bytes)
+
+
+def evaluate_spans(
+    model: TinyTransformer, tokens: Ids, spans: tuple[Span, ...], dtype: torch.dtype = torch.float32
+) -> dict[str, Evaluation]:
+    """Return the evaluation of each language of one side of a corpus."""
+    return {
+        span.language: evaluate(model, tokens[span.first : span.first + span.tokens], span.bytes, dtype)
+        for span in spans
+        if span.tokens > 1
+    }
+
+
+def total(parts: dict[str, Evaluation]) -> Evaluation:
+    """Return the sum of the evaluations of all languages."""
+    return sum(parts.values(), Evaluation(0.0, 0, 0))

@@ -1,0 +1,64 @@
+"""Gates: the bounds that a trained model has to keep, by name."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from minimal_llm.config import ValidateConfig
+from minimal_llm.language import LANGUAGES
+
+MAX_REPETITION = 0.5  # share of repeated runs of words in the samples of a language
+LEAST_RIGHT_LANGUAGE = 0.5  # share of samples that are in the language of their prompt
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A bound that a figure has to keep."""
+
+    value: float | bool
+    bound: float | bool
+    passed: bool
+
+
+def quality_gates(quality: dict[str, Any], history: list[dict[str, Any]], bounds: ValidateConfig) -> dict[str, Gate]:
+    """Return the gates whose values are equal for equal runs."""
+    losses = [row["train_loss"] for row in history]
+    falls = all(later < earlier for earlier, later in itertools.pairwise(losses))
+    return {
+        "validation_loss": _at_most(quality["val_loss"], bounds.max_validation_loss),
+        "gap": _at_most(quality["gap"], bounds.max_gap),
+        "train_loss_falls": Gate(value=falls, bound=True, passed=falls),
+        "repetition": _at_most(max(quality[name]["repetition"] for name in LANGUAGES), MAX_REPETITION),
+        "language_en": _at_least(quality["en"]["right_language"], LEAST_RIGHT_LANGUAGE),
+        "language_es": _at_least(quality["es"]["right_language"], LEAST_RIGHT_LANGUAGE),
+    }
+
+
+def budget_gates(inference: dict[str, Any], bounds: ValidateConfig) -> dict[str, Gate]:
+    """Return the gates whose values depend on the machine: they stand in a file of their own."""
+    return {
+        "rss_mb": _at_most(inference["rss_mb"], bounds.max_rss_mb),
+        "peak_mb": _at_most(inference["peak_mb"], bounds.max_peak_mb),
+        "latency_p95_ms": _at_most(inference["latency_p95_ms"], bounds.max_p95_ms),
+    }
+
+
+def _at_most(value: float, bound: float) -> Gate:
+    return Gate(value, bound, value <= bound)
+
+
+def _at_least(value: float, bound: float) -> Gate:
+    return Gate(value, bound, value >= bound)
+
+
+def all_passed(gates: Mapping[str, Gate]) -> bool:
+    """Return whether every gate was passed."""
+    return all(gate.passed for gate in gates.values())
+
+
+def as_json(gates: Mapping[str, Gate]) -> dict[str, Any]:
+    """Return the gates as a metrics file holds them."""
+    return {name: asdict(gate) for name, gate in gates.items()}

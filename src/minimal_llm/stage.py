@@ -1,0 +1,134 @@
+"""What all stage scripts share: flags from params.yaml's names, the status record, errors turned into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, get_origin
+
+from pydantic import BaseModel
+
+from minimal_llm.artifacts import DATA, Artifacts
+from minimal_llm.config import PARAMS, Config, load_config
+from minimal_llm.errors import (
+    ConfigurationError,
+    CorpusError,
+    Interrupted,
+    MinimalLlmError,
+    TokenizerError,
+    TrainingError,
+    ValidationError,
+)
+from minimal_llm.status import StatusFile, StderrTail
+
+Work = Callable[[Config, Artifacts, Artifacts], None]
+
+_STAGE_ERRORS: dict[str, type[MinimalLlmError]] = {
+    "download": CorpusError,
+    "tokenizer": TokenizerError,
+    "train": TrainingError,
+    "validate": ValidationError,
+}
+
+
+def run_stage(name: str, sections: Sequence[str], description: str | None, work: Work) -> int:
+    """Run one stage from its command line and return its exit code.
+
+    `work(config, inputs, outputs)` does it; `sections` are those of params.yaml whose keys become flags.
+    """
+    options = _parser(sections, description).parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        config = load_config(options.params, _overrides(options, sections))
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    inputs = Artifacts(options.data_dir, config.tokenizer.name)
+    outputs = Artifacts(options.output_dir or options.data_dir, config.tokenizer.name)
+    tail = sys.stderr = StderrTail(sys.stderr)
+    status = StatusFile(outputs.status)
+    status.start_phase(name)
+    started = time.monotonic()
+    try:
+        work(config, inputs, outputs)
+    except (Exception, KeyboardInterrupt) as error:
+        known = explain(error, name, config)
+        if known.kind == "internal":
+            traceback.print_exc()
+        print(f"error: {known}", file=sys.stderr)
+        status.fail_phase(name, time.monotonic() - started, known, tail.lines())
+        return known.exit_code
+    status.complete_phase(name, time.monotonic() - started, outputs)
+    return 0
+
+
+def explain(error: BaseException, stage: str, config: Config) -> MinimalLlmError:
+    """Return the error of this project that stands for any error: what is not the user's is `internal`."""
+    failure = _STAGE_ERRORS[stage]
+    if isinstance(error, MinimalLlmError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted(f"{stage} was interrupted", remedy="make train (or dvc repro) runs it again")
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        half = max(1, config.train.batch_size // 2)
+        return failure(
+            f"Out of memory: reduce train.batch_size from {config.train.batch_size} to {half}",
+            remedy=f"make train BATCH_SIZE={half}",
+            kind="out_of_memory",
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return failure(
+            f"the disk is full: {error.filename}", remedy="free some space (df -h), run it again", kind="disk_space"
+        )
+    if isinstance(error, OSError):
+        return failure(f"{error.filename}: {error.strerror}", remedy="make check", kind="configuration")
+    return failure(
+        f"{type(error).__name__}: {error}", remedy="this is a fault of the program: please report it", kind="internal"
+    )
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _parser(sections: Sequence[str], description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--params", type=Path, default=PARAMS, help="default: params.yaml; flags override it")
+    parser.add_argument("--data-dir", type=Path, default=DATA, help="where the inputs are (default: data)")
+    parser.add_argument("--output-dir", type=Path, help="where the outputs go (default: where the inputs are)")
+    for key, annotation in _flags(Config, sections):
+        many = get_origin(annotation) is tuple
+        parser.add_argument(
+            "--" + key.split(".", 1)[-1].replace(".", "-").replace("_", "-"),
+            dest=key,
+            metavar=key,
+            nargs="*" if many else None,
+        )
+    return parser
+
+
+def _flags(model: type[BaseModel], sections: Sequence[str], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return (dotted key, type) of every parameter of some sections."""
+    flags: list[tuple[str, Any]] = []
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        if prefix == "" and key not in sections:
+            continue
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            flags += _flags(field.annotation, sections, f"{key}.")
+        else:
+            flags.append((key, field.annotation))
+    return flags
+
+
+def _overrides(options: argparse.Namespace, sections: Sequence[str]) -> dict[str, Any]:
+    given = vars(options)
+    return {key: given[key] for key, _ in _flags(Config, sections) if given[key] is not None}

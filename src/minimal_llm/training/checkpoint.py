@@ -1,0 +1,174 @@
+"""Resumable state on disk: a folder a run, named by the fingerprint of everything that shapes the run.
+
+data/checkpoints/<fingerprint>/step_00000660.pt, the newest one to go on from, and `finished` when the run is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+
+from minimal_llm.config import Config
+from minimal_llm.errors import TrainingError, ValidationError
+from minimal_llm.files import sha256_of_file, write_bytes, write_text
+from minimal_llm.hardware import Compute
+from minimal_llm.model_file import load_tensors, to_bytes
+from minimal_llm.token_files import TokenFiles
+from minimal_llm.training.runs import run_parameters
+
+PACKAGE = Path(__file__).parent.parent
+# The code that shapes a trajectory. tests/unit/test_dvc_yaml.py holds dvc.yaml and this list together.
+SOURCES = (
+    "dataset.py",
+    "evaluation.py",
+    "generation.py",
+    "loss.py",
+    "model.py",
+    "training/loop.py",
+    "training/schedule.py",
+)
+_NAMESPACE = uuid.UUID("7b0a4f54-3c1e-5d0e-9a55-4d3f2b6c1a10")
+
+
+@dataclass
+class Progress:
+    """How far a run is: `step` steps of `epoch` (from 0) are done, and what has been recorded."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    gradient_norm_sum: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    speed: list[dict[str, float]] = field(default_factory=list)
+    seconds_this_epoch: float = 0.0
+    best_epoch: int = 0
+    best_val_loss: float = float("inf")
+
+
+@dataclass
+class State:
+    """All that a run needs to go on. Random numbers are not among it: each step seeds its own."""
+
+    progress: Progress
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    best_weights: dict[str, torch.Tensor]
+
+
+def run_inputs(config: Config, tokens: TokenFiles) -> dict[str, Any]:
+    """Return all that shapes a run but the machine: parameters, token files, tokenizer, training code."""
+    return {
+        "parameters": run_parameters(config),
+        "train_sha256": tokens.train_sha256,
+        "val_sha256": tokens.val_sha256,
+        "tokenizer_sha256": tokens.meta.tokenizer_sha256,
+        "sources": {name: sha256_of_file(PACKAGE / name) for name in SOURCES},
+    }
+
+
+def run_id(inputs: Mapping[str, Any]) -> str:
+    """Return the name-based UUID of a run: equal inputs, equal id."""
+    return str(uuid.uuid5(_NAMESPACE, json.dumps(inputs, sort_keys=True)))
+
+
+def fingerprint(inputs: Mapping[str, Any], compute: Compute) -> str:
+    """Return 32 hexadecimal digits that are equal where a checkpoint can be gone on from without changing a bit."""
+    content = json.dumps({**inputs, "compute": asdict(compute)}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, root: Path, run: str) -> None:
+        self.folder = root / run
+        self._root = root
+
+    @contextmanager
+    def only_trainer(self) -> Iterator[None]:
+        """Hold the lock of this run.
+
+        Raises:
+            TrainingError: another process trains it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        owner = self.folder / "pid"
+        lock = filelock.FileLock(self.folder / "lock", blocking=False)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            pid = owner.read_text(encoding="ascii").strip() if owner.exists() else "unknown"
+            raise TrainingError(
+                f"another trainer (pid {pid}) is at work on this run, {self.folder}",
+                remedy=f"wait for it, or stop it: kill {pid}",
+                kind="configuration",
+            ) from None
+        try:
+            write_text(owner, f"{os.getpid()}\n")
+            yield
+        finally:
+            lock.release()
+
+    def newest(self) -> State | None:
+        """Return the newest checkpoint that is whole, or None; a damaged one is named on stderr and passed over."""
+        for path in sorted(self.folder.glob("step_*.pt"), reverse=True):
+            try:
+                content = load_tensors(path)
+                return State(
+                    Progress(**content["progress"]), content["model"], content["optimizer"], content["best_weights"]
+                )
+            except (ValidationError, KeyError, TypeError) as error:
+                print(f"warning: passing over checkpoint {path}: {error}", file=sys.stderr)
+        return None
+
+    def save(self, state: State, global_step: int) -> Path:
+        """Write a checkpoint.
+
+        Raises:
+            TrainingError: the disk is full; the checkpoints before this one are intact.
+        """
+        path = self.folder / f"step_{global_step:08d}.pt"
+        content = to_bytes(
+            {
+                "progress": asdict(state.progress),
+                "model": state.model,
+                "optimizer": state.optimizer,
+                "best_weights": state.best_weights,
+            }
+        )
+        try:
+            write_bytes(path, content)
+        except OSError as error:
+            raise TrainingError(
+                f"checkpoint {path} ({len(content) / 1e6:.0f} MB) cannot be written: {error.strerror}",
+                remedy="free some disk space, then run the same command again: it goes on from the checkpoint before",
+                kind="disk_space",
+            ) from error
+        return path
+
+    def prune(self, keep_steps: set[int]) -> None:
+        """Delete all checkpoints but the newest and those of the given steps."""
+        for path in sorted(self.folder.glob("step_*.pt"))[:-1]:
+            if int(path.stem.removeprefix("step_")) not in keep_steps:
+                path.unlink()
+
+    def finish(self) -> None:
+        """Mark the run as done: it will not be gone on with."""
+        write_text(self.folder / "finished", "")
+
+    def clear_finished(self) -> None:
+        """Delete the folders of runs that are done: a run starts with them out of the way."""
+        for marker in self._root.glob("*/finished"):
+            shutil.rmtree(marker.parent)

@@ -1,0 +1,25 @@
+"""Stage tokenizer: the corpus -> a SentencePiece model and the corpus as token ids.
+
+    python stages/tokenizer.py --vocab-size 4000 --output-dir runs/x
+
+Every flag overrides the value of its name in params.yaml.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from minimal_llm.artifacts import Artifacts
+from minimal_llm.config import Config
+from minimal_llm.stage import run_stage
+
+
+def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
+    """Train the tokenizer and encode the corpus."""
+    from minimal_llm.encoding import build_tokens  # late: --help and a wrong flag answer at once
+
+    build_tokens(config, inputs, outputs)
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("tokenizer", ("split", "tokenizer"), __doc__, work))

@@ -1,0 +1,25 @@
+"""Stage train: token ids -> data/best_model.pt, data/final_model.pt and what was measured on the way.
+
+    python stages/train.py --epochs 1 --output-dir runs/x
+
+Every flag overrides the value of its name in params.yaml. Ctrl+C saves; the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from minimal_llm.artifacts import Artifacts
+from minimal_llm.config import Config
+from minimal_llm.stage import run_stage
+
+
+def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
+    """Train the model."""
+    from minimal_llm.training.run import train  # late: --help and a wrong flag answer at once
+
+    train(config, inputs, outputs)
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("train", ("seed", "model", "train"), __doc__, work))

@@ -1,0 +1,87 @@
+"""What several tests share: small corpora, trained once a session, and a way to run the stage scripts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY_FLAGS = {
+    "download": "--source primer --primer-megabytes 0.1",
+    "tokenizer": "--vocab-size 1000 --block-bytes 1024 --threads 1",
+    "train": "--epochs 2 --batch-size 4 --max-seq-length 32 --layers 1 --d-model 64 --heads 2 --feed-forward 128 "
+    "--threads 1 --warmup-steps 5",
+    "validate": "",
+}
+TINY = {stage: flags.split() for stage, flags in TINY_FLAGS.items()}
+
+RunStage = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what would leak a run around these tests into them."""
+    hidden = ("MINIMAL_LLM_RUN", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "MAX_SEQ_LENGTH", "VOCAB_SIZE", "CORPUS")
+    hidden += ("RESUME", "GUTENBERG_MIRRORS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    kept = {name: value for name, value in os.environ.items() if name not in hidden and not name.startswith("DVC_")}
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def run_stage(stage: str, folder: Path, *flags: str, tiny: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a stage script on a folder as a user does, small unless told otherwise."""
+    command = [sys.executable, str(ROOT / "stages" / f"{stage}.py"), "--data-dir", str(folder)]
+    return subprocess.run(
+        [*command, *(TINY[stage] if tiny else []), *flags],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=clean_environment(),
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+    )
+
+
+def succeed(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """The finished process, after asserting that it went well."""
+    assert done.returncode == 0, f"{done.args} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small corpus. Do not write into it."""
+    folder = tmp_path_factory.mktemp("corpus")
+    succeed(run_stage("download", folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokens_folder(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small corpus, its tokenizer and its token files. Do not write into it."""
+    folder = tmp_path_factory.mktemp("tokens")
+    for path in corpus_folder.glob("corpus_*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    succeed(run_stage("tokenizer", folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that the pipeline makes up to a small trained model. Do not write into it."""
+    folder = copy_folder(tokens_folder, tmp_path_factory.mktemp("trained"))
+    succeed(run_stage("train", folder))
+    return folder
+
+
+def copy_folder(source: Path, target: Path) -> Path:
+    """A copy that a test may write into."""
+    for path in source.rglob("*"):
+        if path.is_file():
+            (target / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+            (target / path.relative_to(source)).write_bytes(path.read_bytes())
+    return target

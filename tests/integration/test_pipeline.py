@@ -1,0 +1,262 @@
+"""The whole pipeline under real DVC and through `make`, in a clone of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+import yaml
+
+from tests.conftest import ROOT, clean_environment
+
+SMALL: dict[str, dict[str, Any]] = {
+    "download": {"source": "primer", "primer_megabytes": 0.1},
+    "split": {"block_bytes": 1024},
+    "tokenizer": {"vocab_size": 1000, "threads": 1},
+    "model": {"layers": 1, "d_model": 64, "heads": 2, "feed_forward": 128},
+    "train": {"epochs": 2, "batch_size": 4, "max_seq_length": 32, "warmup_steps": 5, "threads": 1},
+}
+UNREACHABLE = "http://127.0.0.1:9"  # the discard port: nothing listens there
+
+pytestmark = pytest.mark.skipif(
+    Path(sys.prefix) != ROOT / ".venv", reason="`make` runs in .venv: start these tests with `make test`"
+)
+
+
+class Clone:
+    """A fresh clone of this working tree with small parameters committed; it shares .venv, nothing is installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        (folder / ".venv").symlink_to(ROOT / ".venv")
+        params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+        for section, values in SMALL.items():
+            params[section] |= values
+        (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+        (folder / "dvc.lock").unlink(missing_ok=True)
+        self.environment = clean_environment() | {
+            "PYTHONPATH": str(folder / "src"),
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GUTENBERG_MIRRORS": UNREACHABLE,
+        }
+        self.git("init", "--quiet")
+        self.git("add", ".")
+        self.git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "small")
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    def run(self, *command: str, code: int = 0, **variables: str) -> str:
+        """Run a command; return stdout and stderr after checking the exit code."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        assert done.returncode == code, f"{command} exited {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def json(self, name: str) -> Any:
+        return json.loads((self.folder / "data" / name).read_text(encoding="utf-8"))
+
+    def phases(self) -> dict[str, str]:
+        phases: dict[str, dict[str, str]] = self.json("pipeline_status.json")["phases"]
+        return {name: entry["state"] for name, entry in phases.items()}
+
+    def params(self) -> Any:
+        return yaml.safe_load((self.folder / "params.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone after its first `make train`; tests that change it commit nothing and put back what they changed."""
+    clone = Clone(tmp_path_factory.mktemp("trained"))
+    printed = clone.run("make", "train")
+    assert "corpus: primer" in printed
+    assert set(clone.phases().values()) == {"completed"}
+    clone.git("add", ".")
+    clone.git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "trained")
+    return clone
+
+
+@pytest.fixture
+def restored(trained: Clone) -> Iterator[Clone]:
+    """The trained clone, brought back to its commit afterwards."""
+    yield trained
+    trained.git("reset", "--hard", "--quiet")
+    trained.run("dvc", "checkout", "--quiet", "--force")
+    shutil.rmtree(trained.folder / "data" / "checkpoints")
+
+
+def test_a_second_make_train_does_nothing_and_says_so(trained: Clone) -> None:
+    before = trained.git("status", "--porcelain")
+    printed = trained.run("make", "train")
+    assert "Nothing to do: all stages are up to date." in printed
+    assert "Running stage" not in printed
+    assert set(trained.phases().values()) == {"skipped"}
+    assert trained.git("status", "--porcelain") == before == ""
+
+
+def test_an_experiment_runs_only_what_its_parameter_touches_and_can_be_compared(restored: Clone) -> None:
+    printed = restored.run("dvc", "exp", "run", "-S", "train.epochs=1")
+    assert "Running stage 'train'" in printed
+    assert "Running stage 'download'" not in printed
+    assert "Running stage 'tokenizer'" not in printed
+    assert restored.phases() == {
+        "download": "skipped",
+        "tokenizer": "skipped",
+        "train": "completed",
+        "validate": "completed",
+    }
+    difference = json.loads(restored.run("dvc", "metrics", "diff", "--json"))
+    assert difference["data/metrics/train.json"]["epochs"] == {"old": 2, "new": 1, "diff": -1}
+    assert difference["data/metrics/validation.json"]["val_loss"]["diff"] != 0
+    assert "train.epochs" in restored.run("dvc", "exp", "show", "--csv").splitlines()[0]
+    # Back to the old value: the result is known, nothing is trained.
+    printed = restored.run("dvc", "exp", "run", "-S", "train.epochs=2")
+    assert "Running stage 'train'" not in printed
+
+
+def test_variables_of_make_become_tracked_parameters(restored: Clone) -> None:
+    printed = restored.run("make", "train", "EPOCHS=1", "LEARNING_RATE=0.00003", "BATCH_SIZE=2", "MAX_SEQ_LENGTH=64")
+    assert "-S train.epochs=1" in printed
+    train = restored.params()["train"]
+    assert (train["epochs"], train["batch_size"], train["max_seq_length"]) == (1, 2, 64)
+    recorded = restored.json("training_metrics.json")["configuration"]
+    assert recorded["train.learning_rate"] == 3e-5
+    assert "Nothing to do" in restored.run("make", "train")
+
+
+def test_a_corpus_of_ones_own_with_an_awkward_name_is_trained_on_and_noticed_when_it_changes(
+    restored: Clone, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "my 'own', text; [1] $(touch owned).txt"
+    text = (restored.folder / "data" / "corpus_bilingual.txt").read_text(encoding="utf-8")
+    corpus.write_text(text[: len(text) // 2], encoding="utf-8")
+    printed = restored.run("make", "train", EPOCHS="1", CORPUS=str(corpus))
+    assert "corpus: files" in printed
+    assert restored.params()["download"]["files"] == [str(corpus)]
+    corpus.write_text(text, encoding="utf-8")
+    assert "Running stage 'train'" in restored.run("make", "train", EPOCHS="1", CORPUS=str(corpus))
+    assert not (restored.folder / "owned").exists()
+
+
+def test_without_a_mirror_the_primer_serves_and_it_is_said_everywhere(restored: Clone) -> None:
+    printed = restored.run("dvc", "exp", "run", "-S", "download.source=gutenberg", "-S", "train.epochs=1")
+    assert "primer" in printed
+    manifest = restored.json("corpus_manifest.json")
+    assert (manifest["source"], manifest["requested_source"], manifest["fallback"]) == ("primer", "gutenberg", True)
+    assert restored.json("training_metrics.json")["corpus"] == {"source": "primer", "fallback": True}
+    report = (restored.folder / "data" / "report.md").read_text(encoding="utf-8")
+    assert "No mirror could be reached" in report
+
+
+def test_a_failing_stage_is_told_with_its_code_and_leaves_the_results_of_before(restored: Clone) -> None:
+    before = (restored.folder / "data" / "best_model.pt").read_bytes()
+    printed = restored.run("make", "train", "VOCAB_SIZE=32000", code=2)
+    assert "tokenizer failed: tokenizer.vocab_size = 32000 is too large" in printed
+    status = restored.json("pipeline_status.json")
+    assert (status["state"], status["error"]["exit_code"], status["error"]["kind"]) == ("failed", 3, "configuration")
+    assert (restored.folder / "data" / "best_model.pt").read_bytes() == before
+    shown = restored.run("make", "status")
+    assert "tokenizer configuration" in shown
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("EPOCHS=0", "train.epochs = 0"),
+        ("LEARNING_RATE=fast", "train.learning_rate = 'fast'"),
+        ("CORPUS=/nowhere/x.txt", "/nowhere/x.txt"),
+        ("EPOCHS=$$(touch owned)", "train.epochs"),
+    ],
+)
+def test_a_wrong_variable_is_refused_before_anything_runs(restored: Clone, variable: str, told: str) -> None:
+    printed = restored.run("make", "train", variable, code=2)
+    assert told in printed
+    assert "Running stage" not in printed
+    assert "Traceback" not in printed
+    assert restored.git("status", "--porcelain") == ""
+    assert not (restored.folder / "owned").exists()
+
+
+def test_ctrl_c_on_a_terminal_saves_and_the_next_make_train_asks_and_goes_on(restored: Clone) -> None:
+    variables = restored.environment | {"EPOCHS": "60"}
+    terminal = pexpect.spawn("make", ["train"], cwd=str(restored.folder), env=variables, encoding="utf-8", timeout=120)  # type: ignore[arg-type]
+    terminal.expect(r"epoch +2/60")
+    terminal.sendintr()
+    terminal.expect("train interrupted: stopped after")
+    terminal.expect(pexpect.EOF)
+    assert restored.json("pipeline_status.json")["state"] == "interrupted"
+    assert "resume or start" not in terminal.before.lower()
+
+    terminal = pexpect.spawn("make", ["train"], cwd=str(restored.folder), env=variables, encoding="utf-8", timeout=120)  # type: ignore[arg-type]
+    terminal.expect(r"an unfinished run stands at [0-9.]+ of 60 epochs\. \[R\]esume or \[s\]tart over\?")
+    terminal.sendline("")
+    terminal.expect("resuming after epoch")
+    terminal.sendintr()
+    terminal.expect(pexpect.EOF)
+
+    terminal = pexpect.spawn(
+        "make", ["train", "RESUME=no"], cwd=str(restored.folder), env=variables, encoding="utf-8", timeout=120
+    )  # type: ignore[arg-type]
+    terminal.expect("starting over")
+    terminal.expect(r"epoch +1/60")
+    terminal.sendintr()
+    terminal.expect(pexpect.EOF)
+
+
+def test_the_targets_explain_themselves(trained: Clone) -> None:
+    printed = trained.run("make")
+    for target in ("setup", "check", "train", "quick", "test", "lint", "status", "metrics", "plots", "clean"):
+        assert f"make {target} " in printed
+    checked = trained.run("make", "check")
+    assert "corpus" in checked
+    assert "NO" not in checked
+    trained.run("make", "train")
+    shown = trained.run("make", "status")
+    assert "succeeded" in shown
+    assert "Data and pipelines are up to date" in shown
+    assert "val_loss" in trained.run("make", "metrics")
+
+
+def test_clean_asks_before_it_deletes_what_took_time(restored: Clone) -> None:
+    assert "nobody to ask" in restored.run("make", "clean")
+    assert (restored.folder / "data" / "best_model.pt").exists()
+
+
+def test_prerequisites_that_are_missing_come_in_one_list(tmp_path: Path) -> None:
+    clone = Clone(tmp_path)
+    shutil.rmtree(tmp_path / ".git")
+    (tmp_path / ".dvc" / "config").unlink()
+    printed = clone.run("make", "check", code=2)
+    assert "2 prerequisite(s) missing" in printed
+    assert "this folder is not a git repository with a commit" in printed
+    assert ".dvc/config is missing" in printed

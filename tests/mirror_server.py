@@ -1,0 +1,190 @@
+"""A mirror of Project Gutenberg on loopback that can go wrong in every way.
+
+    with mirror(books={11: raw}) as server:
+        server.serve(11, status(503), body(raw))   # the first answer, then the last one for ever
+        ... server.url ... server.requests
+
+Only 127.0.0.1 is bound, on a free port, and everything ends with the `with`.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+Answer = Callable[["Handler"], None]
+
+NOT_FOUND_PAGE = b"<!DOCTYPE html>\n<html><head><title>404 | Not here</title></head><body>No such book.</body></html>\n"
+
+
+class MirrorServer(ThreadingHTTPServer):
+    """Its answers, and the requests that it has seen (path and headers)."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folder = folder
+        self.stopping = threading.Event()
+        self.requests: list[str] = []
+        self.headers_seen: list[dict[str, str]] = []
+        self.connections = 0
+        self._answers: dict[str, list[Answer]] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def serve(self, number: int, *answers: Answer) -> None:
+        """Give these answers to requests for a book, one after the other; the last one stays."""
+        self._answers[book_path(number)] = list(answers)
+
+    def answer(self, path: str) -> Answer:
+        self.requests.append(path)
+        if answers := self._answers.get(path):
+            return answers.pop(0) if len(answers) > 1 else answers[0]
+        if self.folder and (file := self.folder / path.lstrip("/")).is_file():
+            return body(file.read_bytes())
+        return status(404, NOT_FOUND_PAGE)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        self.connections += 1
+        return True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keep quiet: clients that hang up are part of the tests."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: MirrorServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.server.headers_seen.append(dict(self.headers))
+        self.server.answer(self.path)(self)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the method that it replaces
+        pass
+
+    def reply(self, code: int, headers: Mapping[str, str], content: bytes) -> None:
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@contextmanager
+def mirror(books: Mapping[int, bytes] | None = None, folder: Path | None = None) -> Iterator[MirrorServer]:
+    """Serve `books` by number, and the files below `folder` (the layout of a mirror); anything else is a 404."""
+    server = MirrorServer(folder)
+    for number, raw in (books or {}).items():
+        server.serve(number, body(raw))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.stopping.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def book_path(number: int) -> str:
+    return f"/cache/epub/{number}/pg{number}.txt"
+
+
+def refused_url() -> str:
+    """Return the URL of a port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def body(raw: bytes, content_type: str = "text/plain", encoding: str = "") -> Answer:
+    """200 with the whole body."""
+    headers = {"Content-Type": content_type, "Content-Length": str(len(raw))}
+    return lambda handler: handler.reply(200, headers | ({"Content-Encoding": encoding} if encoding else {}), raw)
+
+
+def status(code: int, page: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+    """Another status, with a Retry-After among the headers perhaps."""
+    all_headers = {"Content-Length": str(len(page)), **(headers or {})}
+    return lambda handler: handler.reply(code, all_headers, page)
+
+
+def redirect(url: str) -> Answer:
+    return status(302, headers={"Location": url})
+
+
+def truncated(raw: bytes, keep: int) -> Answer:
+    """Announce all bytes, send some, hang up."""
+
+    def answer(handler: Handler) -> None:
+        handler.reply(200, {"Content-Length": str(len(raw)), "Connection": "close"}, raw[:keep])
+        handler.close_connection = True
+
+    return answer
+
+
+def cut_off(raw: bytes, keep: int) -> Answer:
+    """Announce no length, send some, hang up: as if the text ended there."""
+
+    def answer(handler: Handler) -> None:
+        handler.reply(200, {"Connection": "close"}, raw[:keep])
+        handler.close_connection = True
+
+    return answer
+
+
+def hang(after: bytes = b"") -> Answer:
+    """Accept the request and say nothing; or send the beginning of a body and then nothing."""
+
+    def answer(handler: Handler) -> None:
+        if after:
+            handler.reply(200, {"Content-Length": str(len(after) + 1000)}, after)
+        handler.server.stopping.wait()
+        handler.close_connection = True
+
+    return answer
+
+
+def hang_up() -> Answer:
+    """Close the connection without a word."""
+
+    def answer(handler: Handler) -> None:
+        handler.close_connection = True
+
+    return answer
+
+
+def slow(raw: bytes, pieces: int, pause: float) -> Answer:
+    """Send the body in pieces with pauses of some seconds between them."""
+
+    def answer(handler: Handler) -> None:
+        handler.reply(200, {"Content-Length": str(len(raw))}, b"")
+        size = -(-len(raw) // pieces)
+        for start in range(0, len(raw), size):
+            if handler.server.stopping.wait(pause if start else 0):
+                return
+            handler.wfile.write(raw[start : start + size])
+
+    return answer
+
+
+def endless(piece: bytes = b"all work and no play \n" * 1000) -> Answer:
+    """A body without a length and without an end."""
+
+    def answer(handler: Handler) -> None:
+        handler.reply(200, {"Connection": "close"}, b"")
+        while not handler.server.stopping.is_set():
+            handler.wfile.write(piece)
+
+    return answer

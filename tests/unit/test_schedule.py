@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from minimal_llm.training.schedule import Schedule
+
+
+def test_the_rate_rises_to_the_peak_and_falls_to_the_floor() -> None:
+    schedule = Schedule(peak=1e-3, warmup_steps=100, total_steps=2000, floor_ratio=0.1)
+    rates = [schedule.learning_rate(step) for step in range(2000)]
+    assert rates[0] == pytest.approx(1e-5)
+    assert max(rates) == rates[99] == rates[100] == pytest.approx(1e-3)
+    assert rates[:100] == sorted(rates[:100])
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+    assert rates[-1] == pytest.approx(1e-4)
+
+
+def test_a_warm_up_longer_than_a_tenth_of_the_run_is_cut() -> None:
+    schedule = Schedule(peak=1.0, warmup_steps=100, total_steps=50, floor_ratio=0.0)
+    assert schedule.learning_rate(4) == 1.0
+
+
+@pytest.mark.parametrize("total", [1, 2, 3])
+def test_a_run_of_a_few_steps_has_a_rate_for_each(total: int) -> None:
+    schedule = Schedule(peak=1.0, warmup_steps=100, total_steps=total, floor_ratio=0.1)
+    assert all(0 < schedule.learning_rate(step) <= 1 for step in range(total))
