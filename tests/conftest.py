@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,6 @@ TINY_FLAGS = {
     "validate": "",
 }
 TINY = {stage: flags.split() for stage, flags in TINY_FLAGS.items()}
-
-RunStage = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def clean_environment() -> dict[str, str]:

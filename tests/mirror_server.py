@@ -10,6 +10,7 @@ Only 127.0.0.1 is bound, on a free port, and everything ends with the `with`.
 from __future__ import annotations
 
 import socket
+import socketserver
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -106,6 +107,24 @@ def refused_url() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@contextmanager
+def closed_at_once() -> Iterator[str]:
+    """Yield the URL of a port that accepts connections and closes them without a word, as some firewalls do."""
+
+    class Closer(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Closer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def body(raw: bytes, content_type: str = "text/plain", encoding: str = "") -> Answer:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import psutil
 
 from minimal_llm.artifacts import STAGES, Artifacts
-from minimal_llm.errors import MinimalLlmError
+from minimal_llm.errors import Interrupted, MinimalLlmError
 from minimal_llm.files import read_json, write_json
 
 RUN_VARIABLE = "MINIMAL_LLM_RUN"  # set by `make train`, so that its stages write into one record
@@ -92,6 +92,11 @@ class StatusFile:
     def finish_run(self, succeeded: bool) -> dict[str, Any]:
         """Close the record of `make train` and return it: what did not run in a success was up to date."""
         record = self.read() or self._record
+        killed = record["current_phase"] if record["state"] == "running" and not succeeded else None
+        if killed:  # whoever is killed writes no last words
+            self._record = record
+            self.fail_phase(killed, 0.0, _killed(killed), [])
+            return self._record
         if succeeded:
             for phase, entry in record["phases"].items():
                 if entry["state"] == "pending":
@@ -142,6 +147,13 @@ def current_run() -> tuple[str, bool]:
         except psutil.Error:  # it ended meanwhile, or belongs to somebody else
             continue
     return _name_id(f"{os.getpid()}/{psutil.Process().create_time()}"), False
+
+
+def _killed(phase: str) -> MinimalLlmError:
+    return Interrupted(
+        f"{phase} was killed: by kill -9, or by the system because memory ran out",
+        remedy="make train goes on from the last checkpoint; if it was memory: make train BATCH_SIZE=16",
+    )
 
 
 def _name_id(name: str) -> str:

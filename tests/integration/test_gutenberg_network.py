@@ -33,6 +33,7 @@ from tests.mirror_server import (
     MirrorServer,
     body,
     book_path,
+    closed_at_once,
     cut_off,
     endless,
     hang,
@@ -240,7 +241,7 @@ def test_a_retry_after_that_nobody_understands_is_ignored(server: MirrorServer, 
         (body(COPYRIGHTED), "copyrighted"),
         (body(synthetic_book("es", 60).raw), "not in the language 'en'"),
         (body(synthetic_book("fr", 60).raw), "not in the language 'en'"),
-        (body(RAW * 20), "more than the limit"),
+        (body(RAW * 20), f"{20 * len(RAW)} bytes are more than the limit"),
         (endless(), "more than the limit"),
         (slow(RAW, pieces=1000, pause=0.02), "not finished after"),
         (body(b"no gzip", encoding="gzip"), "cut off|no usable answer"),
@@ -352,6 +353,11 @@ def test_a_server_without_tls_under_https_is_an_answer(server: MirrorServer, lib
     error = refuse(library(server.url.replace("http:", "https:")))
     assert not isinstance(error, NoMirrorReachable)
     assert "no secure connection" in error.message
+
+
+def test_a_connection_that_is_closed_before_tls_is_no_answer(library: Libraries) -> None:
+    with closed_at_once() as base:
+        assert isinstance(refuse(library(base.replace("http:", "https:"))), NoMirrorReachable)
 
 
 def test_a_mirror_that_goes_away_later_is_no_reason_to_fall_back(server: MirrorServer, library: Libraries) -> None:

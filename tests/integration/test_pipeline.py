@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,7 +114,7 @@ def restored(trained: Clone) -> Iterator[Clone]:
     yield trained
     trained.git("reset", "--hard", "--quiet")
     trained.run("dvc", "checkout", "--quiet", "--force")
-    shutil.rmtree(trained.folder / "data" / "checkpoints")
+    shutil.rmtree(trained.folder / "data" / "checkpoints", ignore_errors=True)
 
 
 def test_a_second_make_train_does_nothing_and_says_so(trained: Clone) -> None:
@@ -207,28 +209,45 @@ def test_a_wrong_variable_is_refused_before_anything_runs(restored: Clone, varia
     assert not (restored.folder / "owned").exists()
 
 
+def make_train(clone: Clone, *arguments: str) -> pexpect.spawn:
+    """A long `make train` on a terminal of its own."""
+    variables = clone.environment | {"EPOCHS": "60"}
+    return pexpect.spawn(
+        "make", ["train", *arguments], cwd=str(clone.folder), env=variables, encoding="utf-8", timeout=120
+    )
+
+
 def test_ctrl_c_on_a_terminal_saves_and_the_next_make_train_asks_and_goes_on(restored: Clone) -> None:
-    variables = restored.environment | {"EPOCHS": "60"}
-    terminal = pexpect.spawn("make", ["train"], cwd=str(restored.folder), env=variables, encoding="utf-8", timeout=120)  # type: ignore[arg-type]
+    terminal = make_train(restored)
     terminal.expect(r"epoch +2/60")
     terminal.sendintr()
     terminal.expect("train interrupted: stopped after")
     terminal.expect(pexpect.EOF)
     assert restored.json("pipeline_status.json")["state"] == "interrupted"
-    assert "resume or start" not in terminal.before.lower()
 
-    terminal = pexpect.spawn("make", ["train"], cwd=str(restored.folder), env=variables, encoding="utf-8", timeout=120)  # type: ignore[arg-type]
+    terminal = make_train(restored)
     terminal.expect(r"an unfinished run stands at [0-9.]+ of 60 epochs\. \[R\]esume or \[s\]tart over\?")
     terminal.sendline("")
     terminal.expect("resuming after epoch")
     terminal.sendintr()
     terminal.expect(pexpect.EOF)
 
-    terminal = pexpect.spawn(
-        "make", ["train", "RESUME=no"], cwd=str(restored.folder), env=variables, encoding="utf-8", timeout=120
-    )  # type: ignore[arg-type]
+    terminal = make_train(restored, "RESUME=no")
     terminal.expect("starting over")
     terminal.expect(r"epoch +1/60")
+    terminal.sendintr()
+    terminal.expect(pexpect.EOF)
+
+
+def test_a_killed_trainer_is_told_as_killed_and_the_next_run_goes_on(restored: Clone) -> None:
+    terminal = make_train(restored)
+    terminal.expect(r"epoch +2/60")
+    os.kill(restored.json("pipeline_status.json")["phases"]["train"]["pid"], signal.SIGKILL)
+    terminal.expect("train was killed")
+    terminal.expect(pexpect.EOF)
+    assert restored.json("pipeline_status.json")["error"]["kind"] == "interrupted"
+    terminal = make_train(restored, "RESUME=yes")
+    terminal.expect("resuming after epoch")
     terminal.sendintr()
     terminal.expect(pexpect.EOF)
 

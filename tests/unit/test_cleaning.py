@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -45,7 +46,7 @@ def test_text_that_claims_utf8_and_is_latin1_is_read_as_what_it_is() -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        b"PK\x03\x04\x00\x00text",
+        b"A long text. " * 100 + b"\x00",
         bytes(range(1, 32)) * 20,
         SPANISH.replace("—", "-").replace("«", '"').replace("»", '"').encode("cp850"),
         SPANISH.replace("—", "-").encode("mac-roman"),
@@ -99,6 +100,7 @@ def test_every_style_gives_the_book_and_nothing_else(style: Style, language: str
     book = synthetic_book(language, 30, style)
     assert clean_book(book.text) == list(book.paragraphs)
     assert clean_book(decode(book.raw)[0]) == list(book.paragraphs)
+    assert not re.search(r"START OF|END OF|End of|\*END\*", strip_gutenberg(book.text))
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -233,6 +235,12 @@ def test_a_bracket_that_is_not_closed_does_not_eat_the_book() -> None:
     book = [f"Paragraph {number} [see {number}]." for number in range(100)]
     broken = ["[Illustration: never closed", "[Illustration: closed]", *book, "[Transcriber's Note: to the end"]
     assert clean_book("\n\n".join(broken)) == book
+
+
+def test_a_stray_bracket_does_not_close_what_was_left_open() -> None:
+    assert clean_book("[Illustration: open\n\nOne.\n\n[Illustration: x]\n\nTwo].") == ["One.", "Two]."]
+    book = [*(f"Paragraph {number} of the long book." for number in range(200)), "A stray ] here."]
+    assert clean_book("\n\n".join(["[Illustration: open", *book])) == book
 
 
 def test_marks_of_italics_and_bold_go_and_the_words_stay() -> None:

@@ -10,6 +10,26 @@ from tests.books import story
 ENGLISH = "She said that the lamp was hers, and would not give it to them."
 SPANISH = "Dijo que la lámpara era suya, y no quiso dársela a ellos porque la había encontrado."
 
+FRENCH = """
+Il y avait une fois un roi et une reine qui vivaient dans un grand château au bord de la mer. Le roi était bon, mais
+il se mettait en colère pour la moindre chose, et la reine ne savait que faire pour le calmer. Un jour, elle lui dit
+que les enfants du village avaient peur de lui, et que les oiseaux ne chantaient plus dans les jardins.
+"""
+PORTUGUESE = """
+Era uma vez um rei e uma rainha que viviam num grande castelo à beira do mar. O rei era bom, mas zangava-se por
+qualquer coisa, e a rainha não sabia o que fazer para o acalmar. Um dia disse-lhe que as crianças da aldeia tinham
+medo dele, e que nem os pássaros cantavam nos jardins. O rei calou-se durante muito tempo.
+"""
+ITALIAN = """
+C'era una volta un re e una regina che vivevano in un grande castello in riva al mare. Il re era buono, ma si
+arrabbiava per ogni piccola cosa, e la regina non sapeva che fare per calmarlo. Un giorno gli disse che i bambini del
+villaggio avevano paura di lui, e che perfino gli uccelli non cantavano più nei giardini.
+"""
+GERMAN = """
+Es war einmal ein König, der lebte mit seiner Frau in einem Schloss am Meer. Er war gut, aber er wurde so oft zornig,
+dass die Königin nicht mehr wusste, was sie tun sollte. An einem Tag in dem Sommer will er also fort.
+"""
+
 
 @pytest.mark.parametrize(("text", "language"), [(ENGLISH, "en"), (SPANISH, "es"), (ENGLISH.upper(), "en")])
 def test_running_text_is_told(text: str, language: Language) -> None:
@@ -30,10 +50,10 @@ def test_every_paragraph_of_a_story_is_told(language: Language) -> None:
         "Ada Luna, Beto Luna, Celia Luna, Dora Luna y Eva Luna",
         "a no me he has son sin once van come do",
         " ".join([ENGLISH, SPANISH]),
-        "Il était une fois un roi et une reine qui vivaient dans un château ; la reine ne savait que faire.",
-        "Era uma vez um rei que vivia num castelo; a rainha não sabia o que fazer quando ele se zangava.",
-        "C'era una volta un re che viveva in un castello; la regina non sapeva che fare per calmarlo, perché gridava.",
-        "Es war einmal ein König, der lebte in einem Schloss, und die Königin wusste nicht, was sie tun sollte.",
+        FRENCH,
+        PORTUGUESE,
+        ITALIAN,
+        GERMAN,
     ],
     ids=["empty", "digits", "few", "names", "ambiguous", "both", "french", "portuguese", "italian", "german"],
 )

@@ -23,7 +23,6 @@ _FIELD = re.compile(
 )
 _MARKER_LINES = 5  # a title that wraps makes the START marker this long at most
 _FAREWELL_LINES = 12  # how far above END it is looked for
-_SMALL_PRINT_LINES = 800  # it is searched for down to here: there is another one at the end of some files
 _HEADER_LINES = 150  # how far down a header without START marker is looked for
 
 
@@ -88,7 +87,7 @@ def _start(lines: list[str]) -> tuple[int, str]:
     start, rest = next(
         (_after_start(lines, number) for number, line in enumerate(lines) if _START.match(line)), (0, "")
     )
-    for number, line in enumerate(lines[:_SMALL_PRINT_LINES]):
+    for number, line in enumerate(lines):
         if number >= start and _SMALL_PRINT_END.match(line):
             start, rest = number + 1, ""
     return (start, rest) if start else (_after_fields(lines), "")

@@ -180,7 +180,8 @@ def _warn_of_fallback(error: NoMirrorReachable) -> None:
     rule = "!" * 100
     print(
         f"{rule}\nNO BOOKS: {error.message}\n\nThe embedded primer takes their place (download.offline_fallback "
-        f"is true): a model trained on it has read no book.\nFor the books: {error.remedy}\n{rule}",
+        f"is true): a model trained on it has read no book.\nFor the books, check the network or name a mirror that "
+        f"you can reach: GUTENBERG_MIRRORS=https://...\n{rule}",
         file=sys.stderr,
         flush=True,
     )

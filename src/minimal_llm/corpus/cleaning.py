@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minimal_llm.corpus.boilerplate import carries_markers, strip_gutenberg
 from minimal_llm.errors import CorpusError
@@ -51,10 +51,7 @@ class _Block:
 
     lines: tuple[str, ...]
     gap: int
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.lines).split())
+    text: str  # the lines joined, every run of white space as one space
 
     @property
     def bullet(self) -> bool:
@@ -98,7 +95,7 @@ def _blocks(text: str) -> list[_Block]:
         if line.strip():
             lines.append(line)
         elif lines:
-            blocks.append(_Block(tuple(lines), gap))
+            blocks.append(_Block(tuple(lines), gap, " ".join(" ".join(lines).split())))
             lines, gap = [], 1
         else:
             gap += 1
@@ -156,9 +153,10 @@ def _is_leading_credit(text: str) -> bool:
 
 def _title_alone(block: _Block) -> _Block:
     # "The Project Gutenberg Etext of The Wizard of Oz": the title page of the 1990s.
-    text = block.text
-    match = _TITLE_LINE.match(text)
-    return _Block((text[match.end() :],), block.gap) if match and len(text) <= _MAX_TITLE_LINE else block
+    match = _TITLE_LINE.match(block.text)
+    if not match or len(block.text) > _MAX_TITLE_LINE:
+        return block
+    return replace(block, text=block.text[match.end() :])
 
 
 def _without_notes(blocks: list[_Block]) -> list[_Block]:
