@@ -26,7 +26,7 @@ class Artifacts:
 
     @property
     def raw_books(self) -> Path:
-        """Downloaded files by hash of their URL. Not an artifact of a run: a cache that git and DVC ignore."""
+        """Downloaded books, named by id and hash. Not an artifact of a run: a cache that git and DVC ignore."""
         return self.root / "raw"
 
     # tokenizer

@@ -11,6 +11,7 @@ from minimal_llm.config import ValidateConfig
 from minimal_llm.language import LANGUAGES
 
 MAX_REPETITION = 0.5  # share of repeated runs of words in the samples of a language
+LEAST_AGREEMENT = 0.95  # share of word groups that agree in stories, measured where the corpus is the primer
 LEAST_RIGHT_LANGUAGE = 0.5  # share of samples that are in the language of their prompt
 
 
@@ -27,6 +28,11 @@ def quality_gates(quality: dict[str, Any], history: list[dict[str, Any]], bounds
     """Return the gates whose values are equal for equal runs."""
     losses = [row["train_loss"] for row in history]
     falls = all(later < earlier for earlier, later in itertools.pairwise(losses))
+    agreement = {
+        f"agreement_{language}": _at_least(quality[language]["agreement"], LEAST_AGREEMENT)
+        for language in LANGUAGES
+        if "agreement" in quality[language]
+    }
     return {
         "validation_loss": _at_most(quality["val_loss"], bounds.max_validation_loss),
         "gap": _at_most(quality["gap"], bounds.max_gap),
@@ -34,6 +40,7 @@ def quality_gates(quality: dict[str, Any], history: list[dict[str, Any]], bounds
         "repetition": _at_most(max(quality[name]["repetition"] for name in LANGUAGES), MAX_REPETITION),
         "language_en": _at_least(quality["en"]["right_language"], LEAST_RIGHT_LANGUAGE),
         "language_es": _at_least(quality["es"]["right_language"], LEAST_RIGHT_LANGUAGE),
+        **agreement,
     }
 
 

@@ -57,7 +57,16 @@ def _quality(report: Report) -> str:
 
 Training loss of the best epoch: {quality["train_loss"]:.3f}, a gap of {quality["gap"]:.3f}. With the same weights and
 no dropout on both sides, the gap is {quality["gap_without_dropout"]:.3f}.
-"""
+{_agreement(report)}"""
+
+
+def _agreement(report: Report) -> str:
+    parts = [
+        f"{report.quality[name]['agreement']:.1%} of {report.quality[name]['agreement_groups']:,} in {name}"
+        for name in ("en", "es")
+        if "agreement" in report.quality[name]
+    ]
+    return f"\nWord groups that agree in its own stories: {', '.join(parts)}.\n" if parts else ""
 
 
 def _inference(report: Report) -> str:

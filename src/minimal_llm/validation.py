@@ -16,6 +16,7 @@ from minimal_llm.model_file import load_model
 from minimal_llm.report import Report, render_report
 from minimal_llm.runtime import measure_in_fresh_process
 from minimal_llm.samples import Sample, write_samples
+from minimal_llm.stories import measure_agreement
 from minimal_llm.token_files import read_tokens
 from minimal_llm.tokenizer import Tokenizer
 from minimal_llm.training.gap import measure_losses
@@ -34,6 +35,11 @@ def validate(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     train, parts = measure_losses(loaded.model, tokens)
     samples = write_samples(loaded.model, tokenizer, config.seed)
     quality = _quality(training["final_metrics"]["train_loss"], tokens.meta.source, train, parts, samples)
+    if tokens.meta.source == "primer":
+        for language, agreement in measure_agreement(
+            loaded.model, tokenizer, tokens.val, tokens.meta, config.seed
+        ).items():
+            quality[language] |= {"agreement": agreement.share, "agreement_groups": agreement.groups}
     gates = quality_gates(quality, training["epoch_history"], config.validate_)
     inference = measure_in_fresh_process(inputs.best_model, inputs.tokenizer_model)
     budgets = budget_gates(inference, config.validate_)

@@ -216,7 +216,13 @@ def test_a_manifest_that_cannot_be_used_is_refused(content: str | None, tmp_path
 def test_a_manifest_of_another_shape_is_refused(tmp_path: Path) -> None:
     artifacts = build(tmp_path, source="primer")
     good = json.loads(artifacts.corpus_manifest.read_text(encoding="utf-8"))
-    for change in ({"extra": 1}, {"documents": []}, {"bytes_per_language": {"en": 1}}, {"source": "web"}):
+    changes: list[dict[str, Any]] = [
+        {"extra": 1},
+        {"documents": []},
+        {"bytes_per_language": {"en": 1}},
+        {"source": "x"},
+    ]
+    for change in changes:
         artifacts.corpus_manifest.write_text(json.dumps(good | change), encoding="utf-8")
         with pytest.raises(CorpusError):
             read_manifest(artifacts.corpus_manifest)

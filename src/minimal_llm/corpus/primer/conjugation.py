@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from minimal_llm.corpus.primer.spanish import stress, strip_accents, with_stress
+from minimal_llm.corpus.primer.spanish import stress, strip_accents, with_stress, without_needless_accent
 
 _words = str.split
 
@@ -51,7 +51,7 @@ class Verb:
     def _tense(self, tense: str) -> Six:
         if tense in self._given:
             return _six(self._given[tense].split())
-        return {
+        made = {
             "pres": self._present,
             "past": self._past,
             "imp": lambda: _six([self._root + e for e in _IMPERFECT[self._class].split()]),
@@ -61,6 +61,9 @@ class Verb:
             "subj_imp": self._past_subjunctive,
             "imper": self._imperative,
         }[tense]()
+        if tense not in ("pres", "past", "subj"):
+            return made
+        return _six([form if form in self._given.values() else without_needless_accent(form) for form in made])
 
     def _present(self) -> Six:
         forms = []
@@ -197,6 +200,6 @@ def _prefix(prefix: str, form: str) -> str:
     return with_stress(strip_accents(prefix + form), len(prefix) + stress(form))
 
 
-def _six(forms: list[str]) -> Six:
+def _six(forms: Sequence[str]) -> Six:
     first, second, third, fourth, fifth, sixth = forms
     return first, second, third, fourth, fifth, sixth

@@ -30,7 +30,7 @@ def takes_an(word: str) -> bool:
 
 def plural(noun: str) -> str:
     """Return the regular plural of a noun (`watering can` too: the last word changes)."""
-    return _with_s(noun)
+    return noun[:-2] + "en" if noun.endswith("woman") else _with_s(noun)
 
 
 def third_person(verb: str) -> str:

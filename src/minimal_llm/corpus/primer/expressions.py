@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from minimal_llm.corpus.primer import english, spanish
-from minimal_llm.corpus.primer.lexicon import Adjective, Noun
+from minimal_llm.corpus.primer.entries import Adjective, Noun
+from minimal_llm.corpus.primer.scene import Name, Scene, Thing
 from minimal_llm.corpus.primer.slots import (
     AdjectiveSlot,
     ClockSlot,
-    Name,
     NounSlot,
     NumberSlot,
     PersonSlot,
     PetNameSlot,
     PhraseSlot,
     PickSlot,
-    Scene,
-    Thing,
     TownSlot,
     VerbSlot,
 )

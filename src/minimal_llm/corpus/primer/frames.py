@@ -14,17 +14,15 @@ from minimal_llm.corpus.primer.data import Entry, PrimerDataError, folder, probl
 from minimal_llm.corpus.primer.lexicon import Lexicon, load_lexicon
 from minimal_llm.corpus.primer.proofreading import faults, literal_words
 from minimal_llm.corpus.primer.rng import SplitMix64
+from minimal_llm.corpus.primer.scene import Compiled, Scene, compile_slot
 from minimal_llm.corpus.primer.slots import (
     Both,
-    Compiled,
     NounSlot,
     PersonSlot,
     PetNameSlot,
     PickSlot,
-    Scene,
     Slot,
     Words,
-    compile_slot,
     from_shorthand,
 )
 from minimal_llm.corpus.primer.template import Context, Template, parse

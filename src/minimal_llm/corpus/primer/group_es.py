@@ -6,7 +6,8 @@ from minimal_llm.corpus.primer import spanish
 from minimal_llm.corpus.primer.conjugation import FINITE, REFLEXIVE, attach
 from minimal_llm.corpus.primer.expressions import Token, check_ordinal, number_piece, plain, token
 from minimal_llm.corpus.primer.lexicon import SpanishVerb
-from minimal_llm.corpus.primer.slots import Name, NounSlot, Scene, Subject
+from minimal_llm.corpus.primer.scene import Name, Scene, Subject
+from minimal_llm.corpus.primer.slots import NounSlot
 from minimal_llm.corpus.primer.spanish import DETERMINERS, Gender
 from minimal_llm.corpus.primer.template import Context, Piece, capitalised, is_reference, subjects, switch
 

@@ -90,7 +90,7 @@ def _agreement_problems(frame: Frame, seed: int) -> list[str]:
         story = next(stories)
         for language in LANGUAGES:
             result = check_agreement("\n".join(story.paragraphs[language]), language)
-            found += [f"{frame.id} ({language}): agreement: {example}" for example in result.examples]
+            found += [f"{frame.id} ({language}): agreement: {example}" for example in result.errors]
     return sorted(set(found))[:_MOST_SHOWN]
 
 

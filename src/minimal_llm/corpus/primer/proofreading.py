@@ -61,6 +61,8 @@ def _spanish_faults(plain: str) -> list[str]:
         found.append("speech begins with a dash: —Hola —dijo")
     if re.search(r"[’']", plain):
         found.append("has an apostrophe")
+    if re.search(r"[.,]”", plain):
+        found.append("comma and period stand behind the closing quote")
     return found
 
 

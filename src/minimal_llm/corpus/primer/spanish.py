@@ -80,6 +80,14 @@ def with_stress(word: str, position: int) -> str:
     return word[:position] + word[position].translate(_TO_ACCENTED) + word[position + 1 :]
 
 
+def without_needless_accent(word: str) -> str:
+    """Return a form of one syllable without its accent: guio, fie, hui, but ríe, which has two."""
+    plain = strip_accents(word)
+    if len(_syllable_nuclei(plain)) > 1 or _needs_hiatus_accent(plain, stress(word)):
+        return word
+    return plain
+
+
 def extend(word: str, ending: str, cut: int = 0) -> str:
     """Replace the last `cut` letters by `ending` and keep the stress where it was: canción + es, lava + te."""
     return with_stress(strip_accents(word[: len(word) - cut]) + ending, stress(word))
@@ -179,8 +187,8 @@ def clock(hour: int, quarter: int) -> str:
 def contract(text: str) -> str:
     """Apply what depends on the next word: del, al, e before i-, u before o-."""
     text = re.sub(r"\b([Dd]e|[Aa]) el\b", lambda m: m[1] + "l", text)
-    text = re.sub(r"\by (?=[ií]|h[ií](?![aeoáéó]))", "e ", text)
-    return re.sub(r"\bo (?=h?[oó])", "u ", text)
+    text = re.sub(r"\by (?=[iíIÍ]|[hH][ií](?![aeoáéó]))", "e ", text)
+    return re.sub(r"\bo (?=[oóOÓ]|[hH][oó])", "u ", text)
 
 
 def _syllable_nuclei(word: str) -> list[int]:

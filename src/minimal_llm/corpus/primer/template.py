@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from minimal_llm.corpus.primer.lexicon import Lexicon
-from minimal_llm.corpus.primer.slots import Name, NounSlot, PersonSlot, PetNameSlot, Scene, Slot, Subject, Thing
+from minimal_llm.corpus.primer.scene import Name, Scene, Subject, Thing
+from minimal_llm.corpus.primer.slots import NounSlot, PersonSlot, PetNameSlot, Slot
 from minimal_llm.language import Language
 
 Render = Callable[[Scene], str]

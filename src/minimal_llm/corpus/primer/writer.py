@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from minimal_llm.corpus.primer.frames import LANGUAGES, Frame, Sentence
 from minimal_llm.corpus.primer.rng import SplitMix64
-from minimal_llm.corpus.primer.slots import Scene
+from minimal_llm.corpus.primer.scene import Scene
 from minimal_llm.corpus.primer.text import finish, sentences, starts_speech
 from minimal_llm.language import Language
 

@@ -1,0 +1,17 @@
+"""The corpus that the tests of the primer read, written once a session."""
+
+from __future__ import annotations
+
+import pytest
+
+from minimal_llm.corpus.documents import Document
+from minimal_llm.corpus.primer import primer_documents
+
+PRIMER_MEGABYTES = 3.0
+PRIMER_SEED = 1234
+
+
+@pytest.fixture(scope="session")
+def primer() -> list[Document]:
+    """The primer as `make train` writes it."""
+    return primer_documents(PRIMER_MEGABYTES, PRIMER_SEED)
