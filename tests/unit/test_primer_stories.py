@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import pytest
 
+from minimal_llm.config import load_config
 from minimal_llm.corpus.documents import Document
 from minimal_llm.corpus.primer import primer_documents
 from minimal_llm.corpus.primer.frames import load_frames
@@ -21,6 +22,8 @@ from minimal_llm.corpus.primer.text import sentences
 from minimal_llm.corpus.primer.writer import StoryWriter
 from minimal_llm.corpus.split import split_documents
 from minimal_llm.language import Language
+from minimal_llm.tokenizer import train_tokenizer
+from tests.conftest import ROOT
 from tests.unit.conftest import PRIMER_MEGABYTES
 
 _DIGEST = """
@@ -214,3 +217,12 @@ def test_a_story_tells_of_the_same_people_in_both_languages(primer: list[Documen
         compared += 1
         assert not (first and second) or first & second, (english.id, first, second)
     assert compared > 1000
+
+
+def test_the_default_vocabulary_can_be_made_of_it_so_that_the_fallback_trains(primer: list[Document]) -> None:
+    config = load_config(ROOT / "params.yaml")
+    sides = split_documents(
+        [(d.language, d.paragraphs) for d in primer], config.split.validation_fraction, config.split.block_bytes
+    )
+    paragraphs = [p for segment in sides if segment.side == "train" for p in segment.paragraphs]
+    assert train_tokenizer(paragraphs, config.tokenizer).vocab_size == config.tokenizer.vocab_size
