@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TINY_FLAGS = {
     "download": "--source primer --primer-megabytes 0.1",
     "tokenizer": "--vocab-size 1000 --block-bytes 1024 --threads 1",
-    "train": "--epochs 2 --batch-size 4 --max-seq-length 32 --layers 1 --d-model 64 --heads 2 --feed-forward 128 "
+    "train": "--epochs 2 --batch-size 8 --max-seq-length 32 --layers 1 --d-model 64 --heads 2 --feed-forward 128 "
     "--threads 1 --warmup-steps 5",
     "validate": "",
 }

@@ -23,7 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "split": {"block_bytes": 1024},
     "tokenizer": {"vocab_size": 1000, "threads": 1},
     "model": {"layers": 1, "d_model": 64, "heads": 2, "feed_forward": 128},
-    "train": {"epochs": 2, "batch_size": 4, "max_seq_length": 32, "warmup_steps": 5, "threads": 1},
+    "train": {"epochs": 2, "batch_size": 8, "max_seq_length": 32, "warmup_steps": 5, "threads": 1},
 }
 UNREACHABLE = "http://127.0.0.1:9"  # the discard port: nothing listens there
 
