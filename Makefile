@@ -8,7 +8,7 @@ export EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME
 
 QUICK := --data-dir runs/quick
 
-.PHONY: help setup setup-dev check train quick test lint status metrics plots clean
+.PHONY: help setup setup-dev check train quick bench verify test test-full test-export lint status metrics plots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,14 +32,28 @@ quick: setup ## The whole pipeline on the embedded primer in about a minute, int
 	@python stages/train.py $(QUICK) --epochs 3
 	@python stages/validate.py $(QUICK)
 
-test: setup-dev ## Run the whole test suite
+bench: setup ## Time a training step against the obvious program and the limit of the machine
+	@python benchmarks/train_step.py
+
+verify: setup ## Train once more into runs/verify and compare with what dvc.lock records
+	@python -m minimal_llm.verify
+
+test: setup-dev ## Run the test suite
 	@python -m pytest $(PYTEST)
+
+test-full: setup-dev ## Run the test suite with what takes minutes
+	@python -m pytest -m "" $(PYTEST)
+
+test-export: ## Load every export with the program that it is made for, in an environment of its own
+	@$(PYTHON) scripts/setup_venv.py --export
+	@.venv-export/bin/python -m pytest tests/export $(PYTEST)
 
 lint: setup-dev ## Check style and types
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@mypy stages/*.py scripts/*.py --scripts-are-modules --explicit-package-bases
+	@MYPYPATH=src:benchmarks mypy benchmarks/*.py --scripts-are-modules --explicit-package-bases
 
 status: setup ## What the last run did, and what DVC would do now
 	@python -m minimal_llm.pipeline status

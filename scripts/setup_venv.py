@@ -1,6 +1,9 @@
 """Make .venv and install the pinned requirements into it, with nothing but the standard library.
 
-    python3 scripts/setup_venv.py [--dev]
+    python3 scripts/setup_venv.py [--dev | --export]
+
+--export makes .venv-export instead: it holds the programs that the tests of the exports load them with, llama.cpp
+among them, which pip compiles.
 
 torch comes first, because its default Linux wheel brings gigabytes of CUDA libraries: a wheel that pip finds locally
 wins, then PyTorch's index of CPU builds if it answers, then whatever pip is set up to use.
@@ -21,7 +24,12 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+# Name of the stamp file: the folder of the environment and the requirements in it.
+ENVIRONMENTS = {
+    "runtime": (".venv", ["requirements.txt"]),
+    "dev": (".venv", ["requirements.txt", "requirements-dev.txt"]),
+    "export": (".venv-export", ["requirements.txt", "requirements-dev.txt", "requirements-export.txt"]),
+}
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_SECONDS = 5
 OLDEST_PYTHON = (3, 11)
@@ -29,22 +37,29 @@ OLDEST_PYTHON = (3, 11)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dev", action="store_true", help="also what only tests and linters need")
-    options = parser.parse_args()
+    parser.set_defaults(kind="runtime")
+    for kind, text in (("dev", "also what only tests and linters need"), ("export", "and what loads exported models")):
+        parser.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=text)
+    return set_up(parser.parse_args().kind)
+
+
+def set_up(kind: str) -> int:
+    """Make one of ENVIRONMENTS unless its stamp says that it is there; return the exit code."""
     if sys.version_info < OLDEST_PYTHON:
         print(f"error: Python {platform.python_version()} is too old, 3.11 or newer is needed", file=sys.stderr)
         print("  What to do: install it, then: make setup PYTHON=python3.11", file=sys.stderr)
         return 1
-    files = ["requirements.txt", *(["requirements-dev.txt"] if options.dev else [])]
-    stamp, wanted = VENV / ("dev.stamp" if options.dev else "runtime.stamp"), fingerprint([*files, "pyproject.toml"])
+    name, files = ENVIRONMENTS[kind]
+    folder = ROOT / name
+    stamp, wanted = folder / f"{kind}.stamp", fingerprint([*files, "pyproject.toml"])
     if stamp.exists() and stamp.read_text(encoding="ascii") == wanted:
         return 0
-    print("setting up .venv (once; some minutes)", flush=True)
+    print(f"setting up {name} (once; some minutes)", flush=True)
     try:
-        make_venv()
-        install_torch(pinned_version("torch"))
-        pip("install", "--quiet", *(word for name in files for word in ("-r", str(ROOT / name))))
-        pip("install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+        python = make_venv(folder)
+        install_torch(python, pinned_version("torch"))
+        pip(python, "install", "--quiet", *(word for name in files for word in ("-r", str(ROOT / name))))
+        pip(python, "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     except subprocess.CalledProcessError as error:
         print(f"error: set-up failed (pip exited with {error.returncode}); its message is above", file=sys.stderr)
         print("  What to do: check the connection and the disk (df -h), then: make setup", file=sys.stderr)
@@ -61,18 +76,17 @@ def fingerprint(names: list[str]) -> str:
     return digest.hexdigest()
 
 
-def make_venv() -> None:
-    if not (VENV / "pyvenv.cfg").exists() or not interpreter().exists():
-        shutil.rmtree(VENV, ignore_errors=True)
-        venv.create(VENV, with_pip=True)
+def make_venv(folder: Path) -> Path:
+    """Return the interpreter of the environment in a folder, which is made if it is not there or broken."""
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if not (folder / "pyvenv.cfg").exists() or not python.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(folder, with_pip=True)
+    return python
 
 
-def interpreter() -> Path:
-    return VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-
-
-def pip(*arguments: str) -> None:
-    subprocess.run([interpreter(), "-m", "pip", "--disable-pip-version-check", *arguments], check=True, cwd=ROOT)
+def pip(python: Path, *arguments: str) -> None:
+    subprocess.run([python, "-m", "pip", "--disable-pip-version-check", *arguments], check=True, cwd=ROOT)
 
 
 def pinned_version(package: str) -> str:
@@ -83,13 +97,13 @@ def pinned_version(package: str) -> str:
     return found[1]
 
 
-def install_torch(version: str) -> None:
+def install_torch(python: Path, version: str) -> None:
     wheel = f"torch=={version}"
-    if installed_torch() == version:
+    if installed_torch(python) == version:
         return
     if (
         subprocess.run(
-            [interpreter(), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel],
+            [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel],
             check=False,
             capture_output=True,
             cwd=ROOT,
@@ -99,15 +113,15 @@ def install_torch(version: str) -> None:
         return
     if sys.platform.startswith("linux") and not has_nvidia_gpu():
         if answers(f"{CPU_INDEX}/torch/"):
-            pip("install", "--quiet", "--no-deps", "--index-url", CPU_INDEX, wheel)
+            pip(python, "install", "--quiet", "--no-deps", "--index-url", CPU_INDEX, wheel)
             return
         print("note: PyTorch's index of CPU builds does not answer; taking the default build, which is large")
-    pip("install", "--quiet", wheel)
+    pip(python, "install", "--quiet", wheel)
 
 
-def installed_torch() -> str:
+def installed_torch(python: Path) -> str:
     code = "import importlib.metadata as m; print(m.version('torch').split('+')[0])"
-    done = subprocess.run([interpreter(), "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
 

@@ -11,11 +11,14 @@ import sys
 
 from minimal_llm.artifacts import Artifacts
 from minimal_llm.config import Config
+from minimal_llm.memory import require_memory
 from minimal_llm.stage import run_stage
 
 
 def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Train the model."""
+    require_memory(config)
+
     from minimal_llm.training.run import train  # late: --help and a wrong flag answer at once
 
     train(config, inputs, outputs)

@@ -39,7 +39,7 @@ def run_stage(stage: str, folder: Path, *flags: str, tiny: bool = True) -> subpr
         env=clean_environment(),
         check=False,
         stdin=subprocess.DEVNULL,
-        timeout=120,
+        timeout=300,
     )
 
 

@@ -102,10 +102,16 @@ class TrainConfig(Section):
     min_learning_rate_ratio: Real = Field(ge=0, le=1)
     weight_decay: Real = Field(ge=0, le=1)
     dropout: Real = Field(ge=0, lt=1)
+    dropout_rise_ratio: Real = Field(ge=0, le=1)
     gradient_clip: Real = Field(gt=0, le=1000)
+    init_from: str
     checkpoint_every_epochs: Whole = Field(ge=1, le=100)
+    checkpoint_every_seconds: Real = Field(ge=0.1, le=86_400)
+    keep_checkpoints: Whole = Field(ge=1, le=100)
     threads: Literal["auto"] | Annotated[Whole, Field(ge=1, le=256)]
     precision: Literal["auto", "fp32", "bf16"]
+    compile: Literal["auto", "always", "never"]
+    device: Literal["auto", "cpu", "cuda"]
 
 
 class ValidateConfig(Section):

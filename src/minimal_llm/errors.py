@@ -71,6 +71,13 @@ class ValidationError(MinimalLlmError):
     default_kind: ClassVar[Kind] = "validation_failure"
 
 
+class BlockedError(MinimalLlmError):
+    """A prompt that falls under the policy of docs/SAFETY.md."""
+
+    exit_code = 6
+    default_kind: ClassVar[Kind] = "configuration"
+
+
 class Interrupted(MinimalLlmError):
     """SIGINT or SIGTERM stopped the work at a safe point."""
 

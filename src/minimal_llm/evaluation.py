@@ -46,19 +46,17 @@ class Evaluation:
 def evaluate(
     model: TinyTransformer, tokens: Ids, size_bytes: int = 0, dtype: torch.dtype = torch.float32
 ) -> Evaluation:
-    """Return the loss of a model on at least two tokens, dropout off; `size_bytes` serves bits_per_byte alone.
+    """Return the loss of a model on at least two tokens; `size_bytes` serves bits_per_byte alone.
 
     The text goes through in windows of the model's context length that do not overlap; each window starts with
     nothing before it, so the figure is a little higher than with a sliding window.
     """
-    was_training = model.training
-    model.eval()
     nats, count = 0.0, 0
+    device = model.head.weight.device
     for inputs, targets in evaluation_batches(tokens, EVALUATION_BATCH, model.architecture.max_seq_length):
-        hidden = model.hidden(inputs).flatten(0, 1)  # (B * T, C)
-        nats += summed_cross_entropy(hidden, model.head.weight, targets.flatten(), dtype)
+        hidden = model.hidden(inputs.to(device)).flatten(0, 1)  # (B * T, C)
+        nats += summed_cross_entropy(hidden, model.head.weight, targets.to(device).flatten(), dtype)
         count += targets.numel()
-    model.train(was_training)
     return Evaluation(nats, count, size_bytes)
 
 

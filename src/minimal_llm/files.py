@@ -26,8 +26,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)  # mkstemp makes it private
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk: the call that failed knows no name
+            error.filename = str(path)
         raise
     _sync_directory(path.parent)
 

@@ -1,66 +1,96 @@
-"""Text from a model: sampling with a KV cache."""
+"""Text from a model, whatever computes it: prompts in, a stream of tokens or of whole characters out.
+
+Knows nothing of torch: `decoder.TorchDecoder` computes with torch, `device.OnnxDecoder` without.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import codecs
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
-import torch
-from torch import Tensor
-
-from minimal_llm.model import KVCache, TinyTransformer
+from minimal_llm.sampling import Logits, Sampler, Sampling
 from minimal_llm.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen. Temperature 0 is greedy; `top_k` keeps that many candidates (0: all)."""
+class Decoder(Protocol):
+    """A model with a cache of the positions that it has seen, for B sequences of equal length."""
 
-    temperature: float = 0.8
-    top_k: int = 40
-    seed: int = 0
+    @property
+    def context(self) -> int:
+        """How many positions it can see."""
 
+    @property
+    def length(self) -> int:
+        """How many it has seen."""
 
-def generate(model: TinyTransformer, tokenizer: Tokenizer, prompt: str, tokens: int, sampling: Sampling) -> str:
-    """Return the continuation of a prompt, without it: at most `tokens` tokens, less where the text ends."""
-    ids = [tokenizer.bos_id, *tokenizer.encode(prompt)]
-    produced: list[int] = []
-    for token in stream_tokens(model, ids, sampling):
-        if token == tokenizer.eos_id or len(produced) == tokens:
-            break
-        produced.append(token)
-    return tokenizer.decode(produced)
+    def start(self, tokens: Sequence[Sequence[int]]) -> Logits:
+        """Forget everything, read B sequences and return the (B, V) logits of what follows them."""
+
+    def advance(self, tokens: Sequence[int]) -> Logits:
+        """Read one more token of each sequence and return the (B, V) logits of what follows it."""
 
 
-@torch.inference_mode()
-def stream_tokens(model: TinyTransformer, prompt: list[int], sampling: Sampling) -> Iterator[int]:
-    """Yield one next token after another, without end. Equal arguments give equal tokens.
+def stream_tokens(decoder: Decoder, prompts: Sequence[Sequence[int]], sampling: Sampling) -> Iterator[list[int]]:
+    """Yield the next token of each of B prompts of equal length, again and again, without end.
 
-    The model sees at most its context length. When that is full, the later half of it is read anew and serves on.
+    Equal arguments give equal tokens. The model sees at most its context: of a longer prompt the end is read, and when
+    the context is full, its later half is read anew and serves on.
     """
-    generator = torch.Generator().manual_seed(sampling.seed)
-    limit = model.architecture.max_seq_length
-    seen = list(prompt[-limit:])
-    cache = KVCache(model.architecture)
-    logits = model(torch.tensor([seen]), cache)
+    samplers = [Sampler(sampling, stream) for stream in range(len(prompts))]
+    seen = [list(prompt[-decoder.context :]) for prompt in prompts]
+    logits = decoder.start(seen)
     while True:
-        token = choose(logits[0], sampling, generator)
-        yield token
-        seen.append(token)
-        if cache.length == limit:
-            seen = seen[-(limit // 2) :]
-            cache = KVCache(model.architecture)
-            logits = model(torch.tensor([seen]), cache)
+        tokens = [sampler.choose(row, tokens) for sampler, row, tokens in zip(samplers, logits, seen, strict=True)]
+        yield tokens
+        for row, token in zip(seen, tokens, strict=True):
+            row.append(token)
+        if decoder.length < decoder.context:
+            logits = decoder.advance(tokens)
         else:
-            logits = model(torch.tensor([[token]]), cache)
+            seen = [row[-(decoder.context // 2) :] for row in seen]
+            logits = decoder.start(seen)
 
 
-def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    """Return the id of the next token, drawn from (V,) logits."""
-    if sampling.temperature == 0:
-        return int(logits.argmax())
-    scaled = logits / sampling.temperature
-    if 0 < sampling.top_k < len(scaled):
-        smallest_kept = torch.topk(scaled, sampling.top_k).values[-1]
-        scaled = scaled.masked_fill(scaled < smallest_kept, -torch.inf)
-    return int(torch.multinomial(torch.softmax(scaled, dim=-1), 1, generator=generator))
+def stream_text(decoder: Decoder, tokenizer: Tokenizer, prompt: str, tokens: int, sampling: Sampling) -> Iterator[str]:
+    """Yield the continuation of a prompt piece by piece, in whole characters: at most `tokens` tokens of it."""
+    text = TextStream(tokenizer)
+    ids = [tokenizer.bos_id, *tokenizer.encode(prompt)]
+    for number, (token,) in enumerate(stream_tokens(decoder, [ids], sampling), start=1):
+        if token == tokenizer.eos_id:
+            break
+        yield text.push(token)
+        if number == tokens:
+            break
+    yield text.finish()
+
+
+def generate(decoder: Decoder, tokenizer: Tokenizer, prompt: str, tokens: int, sampling: Sampling) -> str:
+    """Return the continuation of a prompt, without it: at most `tokens` tokens, less where the text ends."""
+    return "".join(stream_text(decoder, tokenizer, prompt, tokens, sampling)) if tokens else ""
+
+
+class TextStream:
+    """Token ids in, text out, never half a character: a byte waits for those that complete it."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._bytes = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token: int) -> str:
+        """Return the text that is complete with one more token."""
+        byte = self._tokenizer.byte_values.get(token)
+        if byte is not None:
+            return self._bytes.decode(bytes([byte]))
+        return self.finish() + self._tokenizer.decode([token])
+
+    def finish(self) -> str:
+        """Return what is left: U+FFFD for bytes that nothing completed, or nothing."""
+        return self._bytes.decode(b"", final=True)
+
+
+def text_of(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+    """Return the text of some tokens up to the first </s>."""
+    text = TextStream(tokenizer)
+    end = tokens.index(tokenizer.eos_id) if tokenizer.eos_id in tokens else len(tokens)
+    return "".join(map(text.push, tokens[:end])) + text.finish()

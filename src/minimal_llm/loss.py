@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_ROWS = 512  # 8 MB of bf16 logits at 8000 pieces: measured best of 128 ... 4096 on 2 cores with 32 MB of L3
+CHUNK_ROWS = 1024  # 16 MB of bf16 logits at 8000 pieces: measured best of 128 ... 2048 on 2 cores with 32 MB of L3
 SMALLEST_PROBABILITY = torch.finfo(torch.float32).tiny  # log of it is -87.3; of an underflow to zero it is -inf
 
 
@@ -42,9 +42,14 @@ def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, dtype:
     for start in range(0, len(targets), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
         logits = hidden_cast[rows] @ weight_cast.t()  # (rows, V)
-        chosen = logits.gather(1, targets[rows].unsqueeze(1)).squeeze(1)
-        total += (torch.logsumexp(logits, dim=-1).double() - chosen.double()).sum().item()
+        probabilities = torch.softmax(logits, dim=-1, out=logits)
+        chosen = probabilities.gather(1, targets[rows].unsqueeze(1))  # (rows, 1)
+        total -= _log(chosen).sum(dtype=torch.float64).item()
     return total
+
+
+def _log(probability: Tensor) -> Tensor:
+    return probability.float().clamp_min(SMALLEST_PROBABILITY).log()
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -55,18 +60,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden_cast)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        # Two buffers for all chunks: a fresh one each would cost a page fault for every 4 KB of it.
-        logits_buffer = hidden_cast.new_empty(CHUNK_ROWS, vocabulary)
-        softmax_buffer = torch.empty_like(logits_buffer)
+        # One buffer for all chunks, from logits to their gradient: a fresh one each would cost a page fault for every
+        # 4 KB of it, and a second one would push the first out of the cache.
+        buffer = hidden_cast.new_empty(min(CHUNK_ROWS, rows_total), vocabulary)
         row_numbers = torch.arange(CHUNK_ROWS, device=hidden.device)
         for start in range(0, rows_total, CHUNK_ROWS):
             chunk = hidden_cast[start : start + CHUNK_ROWS]
             rows = len(chunk)
             at_target = (row_numbers[:rows], targets[start : start + rows])
-            logits = torch.mm(chunk, weight_cast.t(), out=logits_buffer[:rows])
-            probabilities = torch.softmax(logits, dim=-1, out=softmax_buffer[:rows])
+            logits = torch.mm(chunk, weight_cast.t(), out=buffer[:rows])
+            probabilities = torch.softmax(logits, dim=-1, out=logits)  # a row is read before it is written
             target_probability = probabilities[at_target]  # (rows,)
-            loss -= target_probability.float().clamp_min(SMALLEST_PROBABILITY).log().sum()
+            loss -= _log(target_probability).sum()
             # By index: scatter_ would copy the whole bf16 buffer there and back, a tenth of a training step.
             grad_logits = probabilities.index_put_(at_target, target_probability - 1)
             torch.mm(grad_logits, weight_cast, out=grad_hidden[start : start + rows])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 ROPE_BASE = 10000.0  # Su et al. 2021, section 3.2.2
 NORM_EPSILON = 1e-5
 INIT_STD = 0.02  # Radford et al. 2019 (GPT-2)
+# Positions. Up to here the scores of attention as one product take half the time of the flash kernel.
+LONGEST_PLAIN_ATTENTION = 256
 
 
 @dataclass(frozen=True)
@@ -35,25 +38,26 @@ class Architecture:
 class KVCache:
     """Keys and values of the positions seen so far, so that a new token costs one position, not all of them."""
 
-    def __init__(self, architecture: Architecture, batch_size: int = 1) -> None:
+    def __init__(self, architecture: Architecture, batch_size: int = 1, device: torch.device | str = "cpu") -> None:
         head_size = architecture.d_model // architecture.heads
-        shape = (architecture.layers, batch_size, architecture.heads, architecture.max_seq_length, head_size)
-        self.keys = torch.zeros(shape)  # (layers, B, H, max T, D)
-        self.values = torch.zeros(shape)
+        shape = (batch_size, architecture.heads, architecture.max_seq_length, head_size)  # (B, H, max T, D)
+        self._keys = [torch.zeros(shape, device=device) for _ in range(architecture.layers)]
+        self._values = [torch.zeros(shape, device=device) for _ in range(architecture.layers)]
         self.length = 0
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store (B, H, T, D) keys and values of new positions; return those of all positions up to them."""
-        end = self.length + keys.shape[2]
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        start, count = self.length, keys.shape[2]
+        # narrow() because an index expression takes four times as long, and a token has many of them
+        self._keys[layer].narrow(2, start, count).copy_(keys)
+        self._values[layer].narrow(2, start, count).copy_(values)
+        return self._keys[layer].narrow(2, 0, start + count), self._values[layer].narrow(2, 0, start + count)
 
 
 class Linear(nn.Linear):
     """A projection without bias: the weights are fp32, the product is taken and returned in `product_dtype`.
 
-    torch.autocast would also move attention to bf16, whose kernel is twice as slow on a CPU without AMX.
+    torch.autocast would also move to bf16 what is slower there on a CPU.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -64,78 +68,71 @@ class Linear(nn.Linear):
         return F.linear(x.to(self.product_dtype), self.weight.to(self.product_dtype))
 
 
-class Dropout(nn.Module):
-    """Zeroes a share of the numbers while training and scales the others up (Srivastava et al. 2014).
-
-    One random byte decides over one number, so the share is rounded to 1/256: torch's own dropout draws from the
-    generator for each number and took a tenth of a training step.
-    """
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.threshold = round(share * 256)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.threshold == 0:
-            return x
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device).random_(-(2**63), None)
-        kept = words.view(torch.uint8)[: x.numel()].view_as(x) >= self.threshold
-        return x * kept * (256 / (256 - self.threshold))
-
-
 class Attention(nn.Module):
     """Causal multi-head self-attention with rotary positions."""
 
-    def __init__(self, architecture: Architecture, dropout: float) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.heads = architecture.heads
         self.qkv = Linear(architecture.d_model, 3 * architecture.d_model)
         self.out = Linear(architecture.d_model, architecture.d_model)
-        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, rotary: Tensor, cache: KVCache | None, layer: int) -> Tensor:
         batch, length, width = x.shape  # (B, T, C)
-        qkv = self.qkv(x).float().view(batch, length, 3, self.heads, width // self.heads)  # (B, T, 3, H, D)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # each (B, H, T, D)
-        q, k = rotate(q, rotary), rotate(k, rotary)
-        causal = length > 1
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)  # (B, T, 3, H, D)
+        q, k = rotate(qkv[:, :, :2], rotary).to(qkv.dtype).permute(2, 0, 3, 1, 4).unbind()  # each (B, H, T, D)
+        v = qkv[:, :, 2].transpose(1, 2)  # (B, H, T, D)
         if cache is not None:
-            k, v = cache.extend(layer, k, v)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)  # (B, H, T, D)
-        merged = mixed.transpose(1, 2).reshape(batch, length, width)  # (B, T, C)
-        projected: Tensor = self.dropout(self.out(merged))
+            q, (k, v) = q.float(), cache.extend(layer, k, v)
+        mixed = attend(q, k, v).transpose(1, 2).reshape(batch, length, width)  # (B, T, C)
+        projected: Tensor = self.out(mixed)
         return projected
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return softmax(q k^T / sqrt(D)) v, (B, H, T, D): each position mixes the values of those up to itself.
+
+    (B, H, T, D) queries with as many keys and values, or one query with the keys and values of all positions so far.
+    """
+    length = q.shape[2]
+    if length == 1 or length > LONGEST_PLAIN_ATTENTION:
+        # Never holds the T x T scores, and is one call. In bf16 this kernel takes longer than in fp32.
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=length > 1)
+    scores = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)  # (B, H, T, T)
+    scores = scores + torch.full((length, length), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
+    return torch.softmax(scores, dim=-1) @ v
 
 
 class FeedForward(nn.Module):
     """SwiGLU: down(silu(gate(x)) * up(x))."""
 
-    def __init__(self, architecture: Architecture, dropout: float) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.gate_up = Linear(architecture.d_model, 2 * architecture.feed_forward)
         self.down = Linear(architecture.feed_forward, architecture.d_model)
-        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)  # each (B, T, feed_forward)
-        projected: Tensor = self.dropout(self.down(F.silu(gate) * up))
+        projected: Tensor = self.down(F.silu(gate) * up)
         return projected
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+    """x + attention(norm(x)), then x + feed_forward(norm(x)), each branch thinned out by dropout while training."""
 
-    def __init__(self, architecture: Architecture, dropout: float) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(architecture.d_model, eps=NORM_EPSILON)
-        self.attention = Attention(architecture, dropout)
+        self.attention = Attention(architecture)
         self.feed_forward_norm = nn.RMSNorm(architecture.d_model, eps=NORM_EPSILON)
-        self.feed_forward = FeedForward(architecture, dropout)
+        self.feed_forward = FeedForward(architecture)
 
-    def forward(self, x: Tensor, rotary: Tensor, cache: KVCache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, rotary: Tensor, cache: KVCache | None, layer: int, dropout: Tensor | None) -> Tensor:
         # The residual stream x is fp32, whatever the branches return.
-        x = x + self.attention(self.attention_norm(x), rotary, cache, layer)
-        out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        attended = self.attention(self.attention_norm(x), rotary, cache, layer)
+        x = x + (attended if dropout is None else attended * dropout[0])
+        fed = self.feed_forward(self.feed_forward_norm(x))
+        out: Tensor = x + (fed if dropout is None else fed * dropout[1])
         return out
 
 
@@ -144,12 +141,11 @@ class TinyTransformer(nn.Module):
 
     rotary: Tensor
 
-    def __init__(self, architecture: Architecture, dropout: float = 0.0) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
         self.embedding = nn.Embedding(architecture.vocab_size, architecture.d_model)
-        self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(architecture, dropout) for _ in range(architecture.layers))
+        self.blocks = nn.ModuleList(Block(architecture) for _ in range(architecture.layers))
         self.norm = nn.RMSNorm(architecture.d_model, eps=NORM_EPSILON)
         self.head = Linear(architecture.d_model, architecture.vocab_size)
         rotary = rotary_table(architecture.max_seq_length, architecture.d_model // architecture.heads)
@@ -172,17 +168,21 @@ class TinyTransformer(nn.Module):
             if isinstance(module, Linear):
                 module.product_dtype = dtype
 
-    def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+    def hidden(self, tokens: Tensor, cache: KVCache | None = None, dropout: Tensor | None = None) -> Tensor:
         """Return the (B, T, C) states after the final norm for (B, T) token ids.
 
         With a cache, the tokens follow those that it holds. A cache that holds some takes one new token at a time.
+        `dropout` is what `dropout_masks` returned; without it, nothing is dropped.
         """
         start = cache.length if cache is not None else 0
         stop = start + tokens.shape[1]
         rotary = self.rotary[start:stop]
-        x = self.dropout(self.embedding(tokens))  # (B, T, C)
+        x = self.embedding(tokens)  # (B, T, C)
+        if dropout is not None:
+            x = x * dropout[0]
         for layer, block in enumerate(self.blocks):
-            x = block(x, rotary, cache, layer)
+            branches = None if dropout is None else dropout[1 + 2 * layer : 3 + 2 * layer]
+            x = block(x, rotary, cache, layer, branches)
         if cache is not None:
             cache.length = stop
         normed: Tensor = self.norm(x)
@@ -195,16 +195,35 @@ class TinyTransformer(nn.Module):
 
 
 def rotary_table(length: int, head_size: int) -> Tensor:
-    """Return (T, D/2) complex numbers of size 1: position p turns pair i by the angle p / base^(2i / D)."""
+    """Return (T, 1, 1, D/2) complex numbers of size 1: position p turns pair i by the angle p / base^(2i / D)."""
     frequencies = ROPE_BASE ** (-torch.arange(0, head_size, 2, dtype=torch.float64) / head_size)  # (D/2,)
     angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies)  # (T, D/2)
-    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
+    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)[:, None, None]
 
 
 def rotate(x: Tensor, rotary: Tensor) -> Tensor:
-    """Return (..., T, D) queries or keys turned by their positions; pair i is (x[2i], x[2i + 1])."""
-    pairs = torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))  # (..., T, D/2)
+    """Return (B, T, 2, H, D) queries and keys turned by their positions, in fp32; pair i is (x[2i], x[2i + 1])."""
+    pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))  # (B, T, 2, H, D/2)
     return torch.view_as_real(pairs * rotary).flatten(-2)
+
+
+def dropout_masks(
+    architecture: Architecture, tokens: torch.Size, share: float, seed: int, dtype: torch.dtype
+) -> Tensor | None:
+    """Return (1 + 2 * layers, B, T, C) factors, 0 for `share` of them and 1 / (1 - share) for the others, or None.
+
+    For the embedding and the two branches of each layer (Srivastava et al. 2014); `tokens` is the shape (B, T) of the
+    batch. One random byte decides over one number, so the share is rounded to 1/256: torch's own dropout draws from
+    its generator for each number and took a tenth of a training step.
+    """
+    threshold = round(share * 256)
+    if threshold == 0:
+        return None
+    shape = (1 + 2 * architecture.layers, *tokens, architecture.d_model)
+    words = np.random.SFC64(seed).random_raw(math.ceil(math.prod(shape) / 8))
+    drawn = torch.from_numpy(words.view(np.uint8)[: math.prod(shape)]).view(shape)
+    kept = torch.ge(drawn, threshold, out=torch.empty(shape, dtype=dtype))  # 1 or 0, a tenth of the time of a bool
+    return kept.mul_(256 / (256 - threshold))
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -16,17 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
-
 from minimal_llm.artifacts import Artifacts
 from minimal_llm.config import Config, load_config
 from minimal_llm.corpus.gutenberg import mirrors_from_environment
 from minimal_llm.corpus.text_files import expand
 from minimal_llm.errors import ConfigurationError, MinimalLlmError
+from minimal_llm.memory import available_memory_mb, less_memory, parameter_estimate, training_memory_mb
 
 OLDEST_PYTHON = (3, 11)
 REQUIREMENTS = Path("requirements.txt")
-TORCH_MEMORY_MB = 500  # what is no tensor of ours: measured 690 MB in all with the defaults, 190 of it tensors
 LEAST_FREE_DISK_MB = 500
 MIRROR_TIMEOUT_SECONDS = 5
 
@@ -51,6 +49,7 @@ def run_checks(config: Config, artifacts: Artifacts) -> list[Finding]:
         check_git,
         check_dvc,
         lambda: check_corpus_source(config, artifacts),
+        lambda: check_initial_model(config, artifacts),
     ]
     return [finding for check in checks for finding in check()]
 
@@ -123,28 +122,9 @@ def disk_needed_mb(config: Config) -> float:
 
 def check_memory(config: Config) -> Iterator[Finding]:
     """The model, its optimizer and a batch fit into the memory that is free."""
-    needed = memory_needed_mb(config)
-    free = psutil.virtual_memory().available / 1e6
-    smaller = max(1, config.train.batch_size // 2)
-    remedy = None if free >= needed else f"close other programs, or: make train BATCH_SIZE={smaller}"
+    needed, free = training_memory_mb(config), available_memory_mb()
+    remedy = None if free >= needed else f"close other programs, or: {less_memory(config)[1]}"
     yield Finding("memory", f"{free:,.0f} MB free, training needs about {needed:,.0f} MB", remedy)
-
-
-def memory_needed_mb(config: Config) -> float:
-    """Return the estimated peak memory of training in MB: torch, weights with their moments, activations of a batch."""
-    model, train = config.model, config.train
-    states = parameter_estimate(config) * 4 * 6  # weights, gradients, two moments, best weights, a checkpoint in memory
-    per_token = model.layers * (12 * model.d_model + 6 * model.feed_forward) * 4
-    activations = train.batch_size * train.max_seq_length * per_token
-    loss_buffers = 512 * config.tokenizer.vocab_size * 4 * 2
-    return TORCH_MEMORY_MB + (states + activations + loss_buffers) / 1e6
-
-
-def parameter_estimate(config: Config) -> int:
-    """Return the number of parameters of the model (norms aside), without building it."""
-    model = config.model
-    block = 4 * model.d_model**2 + 3 * model.d_model * model.feed_forward
-    return 2 * config.tokenizer.vocab_size * model.d_model + model.layers * block
 
 
 def check_write_access(artifacts: Artifacts) -> Iterator[Finding]:
@@ -197,6 +177,21 @@ def check_corpus_source(config: Config, artifacts: Artifacts) -> Iterator[Findin
             yield _check_mirrors(mirrors_from_environment(), config, artifacts)
     except MinimalLlmError as error:
         yield Finding("corpus", error.message, error.remedy)
+
+
+def check_initial_model(config: Config, artifacts: Artifacts) -> Iterator[Finding]:
+    """The model to start from, if one is named, is there and will still be there when training starts."""
+    path = Path(config.train.init_from)
+    if not config.train.init_from:
+        return
+    if path.resolve() in (artifacts.best_model.resolve(), artifacts.final_model.resolve()):
+        yield Finding("init_from", f"DVC deletes {path} before it trains", f"copy it first: cp {path} base.pt")
+    elif not path.is_file():
+        yield Finding(
+            "init_from", f"there is no file {path}", "name a model file in train.init_from, or leave it empty"
+        )
+    else:
+        yield Finding("init_from", str(path))
 
 
 def _check_mirrors(mirrors: tuple[str, ...], config: Config, artifacts: Artifacts) -> Finding:

@@ -23,7 +23,8 @@ class Report:
 
 def render_report(report: Report) -> str:
     """Return the page as Markdown."""
-    parts = [_heading(report), _quality(report), _inference(report), _gates(report), _samples(report), _history(report)]
+    sections = (_heading, _quality, _inference, _safety, _gates, _samples, _history)
+    parts = [section(report) for section in sections]
     return "\n".join(parts)
 
 
@@ -77,6 +78,16 @@ def _inference(report: Report) -> str:
 | ---: | ---: | ---: | ---: | ---: | ---: |
 | {figures["latency_p50_ms"]:.2f} ms | {figures["latency_p95_ms"]:.2f} ms | {figures["tokens_per_s"]:,.0f} \
 | {figures["rss_mb"]:.0f} MB | {figures["peak_mb"]:.0f} MB | {figures["model_file_mb"]:.1f} MB |
+"""
+
+
+def _safety(report: Report) -> str:
+    safety = report.quality["safety"]
+    return f"""## Safety filter
+
+It blocks {safety["false_positives"]} of {safety["sentences"]:,} sentences of the validation text \
+({safety["false_positive_rate"]:.3%}), {safety["recall"]:.1%} of {safety["prompts"]} unsafe prompts that its author \
+knew, and {safety["recall_new"]:.1%} of {safety["prompts_new"]} written afterwards: it is a blocklist, no guarantee.
 """
 
 

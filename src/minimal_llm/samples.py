@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minimal_llm.dataset import derive_seed
-from minimal_llm.generation import Sampling, generate
+from minimal_llm.generation import Decoder, generate
 from minimal_llm.language import Language, detect_language
-from minimal_llm.model import TinyTransformer
+from minimal_llm.sampling import Sampling
 from minimal_llm.tokenizer import Tokenizer
 
 PROMPTS: dict[Language, tuple[str, ...]] = {
@@ -28,13 +28,13 @@ class Sample:
     detected: Language | None
 
 
-def write_samples(model: TinyTransformer, tokenizer: Tokenizer, seed: int) -> list[Sample]:
+def write_samples(decoder: Decoder, tokenizer: Tokenizer, seed: int) -> list[Sample]:
     """Return what the model makes of the prompts of both languages; equal seeds give equal texts."""
     samples = []
     for language, prompts in PROMPTS.items():
         for number, prompt in enumerate(prompts):
             sampling = Sampling(seed=derive_seed("validation samples", seed, language, number))
-            text = " ".join((prompt + generate(model, tokenizer, prompt, SAMPLE_TOKENS, sampling)).split())
+            text = " ".join((prompt + generate(decoder, tokenizer, prompt, SAMPLE_TOKENS, sampling)).split())
             samples.append(Sample(language, text, repetition(text), detect_language(text)))
     return samples
 

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn, get_origin
 
 from pydantic import BaseModel
@@ -25,7 +26,18 @@ from minimal_llm.errors import (
     TrainingError,
     ValidationError,
 )
+from minimal_llm.memory import less_memory, training_memory_mb
 from minimal_llm.status import StatusFile, StderrTail
+
+# In this order: torch's allocator, oneDNN inside of a matrix product (two), the C++ runtime, CUDA, the library loader
+ALLOCATOR_FAILURES = (
+    "can't allocate memory",
+    "could not create a memory",
+    "could not create a primitive",
+    "bad_alloc",
+    "out of memory",
+    "failed to map segment",
+)
 
 Work = Callable[[Config, Artifacts, Artifacts], None]
 
@@ -43,7 +55,6 @@ def run_stage(name: str, sections: Sequence[str], description: str | None, work:
     `work(config, inputs, outputs)` does it; `sections` are those of params.yaml whose keys become flags.
     """
     options = _parser(sections, description).parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         config = load_config(options.params, _overrides(options, sections))
     except ConfigurationError as error:
@@ -53,10 +64,12 @@ def run_stage(name: str, sections: Sequence[str], description: str | None, work:
     outputs = Artifacts(options.output_dir or options.data_dir, config.tokenizer.name)
     tail = sys.stderr = StderrTail(sys.stderr)
     status = StatusFile(outputs.status)
-    status.start_phase(name)
     started = time.monotonic()
+    _handle_signals(_interrupt_once)
     try:
+        status.start_phase(name)
         work(config, inputs, outputs)
+        _handle_signals(signal.SIG_IGN)  # all is made: nothing is left to break off
     except (Exception, KeyboardInterrupt) as error:
         known = explain(error, name, config)
         if known.kind == "internal":
@@ -75,13 +88,12 @@ def explain(error: BaseException, stage: str, config: Config) -> MinimalLlmError
         return error
     if isinstance(error, KeyboardInterrupt):
         return Interrupted(f"{stage} was interrupted", remedy="make train (or dvc repro) runs it again")
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        half = max(1, config.train.batch_size // 2)
-        return failure(
-            f"Out of memory: reduce train.batch_size from {config.train.batch_size} to {half}",
-            remedy=f"make train BATCH_SIZE={half}",
-            kind="out_of_memory",
-        )
+    if _is_out_of_memory(error):
+        told, remedy = "Out of memory", "close other programs, or use a smaller corpus"
+        if stage == "train":
+            change, remedy = less_memory(config)
+            told += f": {change} (training needs about {training_memory_mb(config):,.0f} MB)"
+        return failure(told, remedy=remedy, kind="out_of_memory")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return failure(
             f"the disk is full: {error.filename}", remedy="free some space (df -h), run it again", kind="disk_space"
@@ -93,7 +105,19 @@ def explain(error: BaseException, stage: str, config: Config) -> MinimalLlmError
     )
 
 
-def _interrupt(_number: int, _frame: object) -> NoReturn:
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return any(text in str(error) for text in ALLOCATOR_FAILURES)
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _interrupt_once(_number: int, _frame: FrameType | None) -> NoReturn:
+    _handle_signals(signal.SIG_IGN)  # a second one must not break off what the first one led to
     raise KeyboardInterrupt
 
 

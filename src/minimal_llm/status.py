@@ -71,7 +71,9 @@ class StatusFile:
         self._write(record)
 
     def fail_phase(self, phase: str, seconds: float, error: MinimalLlmError, stderr: list[str]) -> None:
-        """Note why a stage ended."""
+        """Note why a stage ended; one that was not noted as begun ended too early to be noted at all."""
+        if not self._record:
+            return
         state = "interrupted" if error.kind == "interrupted" else "failed"
         record = self._record
         record["phases"][phase] = {"state": state, "seconds": round(seconds, 3)}

@@ -87,6 +87,12 @@ def encode_side(
     return np.array(ids, dtype=DTYPE), tuple(spans)
 
 
+def decode_side(ids: Ids, tokenizer: Tokenizer) -> str:
+    """Return the text of one side, a line end between its segments."""
+    ends = np.flatnonzero(ids == tokenizer.eos_id)
+    return "\n".join(tokenizer.decode(segment.tolist()) for segment in np.split(ids, ends + 1) if len(segment))
+
+
 def write_tokens(folder: Path, meta: TokenMeta, sides: dict[Side, Ids]) -> None:
     """Write both sides and meta.json, meta.json last."""
     for side in SIDES:

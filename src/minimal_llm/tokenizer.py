@@ -6,12 +6,15 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sentencepiece
 
-from minimal_llm.config import TokenizerConfig
 from minimal_llm.errors import TokenizerError
 from minimal_llm.files import sha256_of
+
+if TYPE_CHECKING:  # only training needs it; a device that generates does without pydantic
+    from minimal_llm.config import TokenizerConfig
 
 SPACE_MARK = "▁"  # U+2581: how SentencePiece writes a space inside a piece
 RETRAIN = "dvc repro tokenizer"
@@ -37,7 +40,7 @@ class Tokenizer:
         self.eos_id: int = self._processor.eos_id()
         self._unknown_id: int = self._processor.unk_id()
         byte_ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
-        self._is_byte = set(byte_ids)
+        self.byte_values = {token: byte for byte, token in enumerate(byte_ids)}
         self.newline_id = byte_ids[ord("\n")]
         self._space_id = byte_ids[ord(" ")]
         self._mark_ids = [byte_ids[byte] for byte in SPACE_MARK.encode()]
@@ -82,7 +85,7 @@ class Tokenizer:
 
     def unknown_rate(self, ids: Sequence[int]) -> float:
         """Return the share of tokens that stand for no piece of their own: bytes (line ends aside) and <unk>."""
-        spelled = sum((i in self._is_byte and i != self.newline_id) or i == self._unknown_id for i in ids)
+        spelled = sum((i in self.byte_values and i != self.newline_id) or i == self._unknown_id for i in ids)
         return spelled / max(1, len(ids))
 
     def vocabulary(self) -> str:

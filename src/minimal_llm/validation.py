@@ -7,6 +7,7 @@ from typing import Any
 
 from minimal_llm.artifacts import Artifacts
 from minimal_llm.config import Config
+from minimal_llm.decoder import TorchDecoder
 from minimal_llm.errors import ValidationError
 from minimal_llm.evaluation import Evaluation, total
 from minimal_llm.files import read_json, write_json, write_text
@@ -15,9 +16,11 @@ from minimal_llm.language import LANGUAGES
 from minimal_llm.model_file import load_model
 from minimal_llm.report import Report, render_report
 from minimal_llm.runtime import measure_in_fresh_process
+from minimal_llm.safety import SafetyFilter
+from minimal_llm.safety_measure import measure_safety, split_sentences
 from minimal_llm.samples import Sample, write_samples
 from minimal_llm.stories import measure_agreement
-from minimal_llm.token_files import read_tokens
+from minimal_llm.token_files import decode_side, read_tokens
 from minimal_llm.tokenizer import Tokenizer
 from minimal_llm.training.gap import measure_losses
 
@@ -33,15 +36,17 @@ def validate(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     tokens = read_tokens(inputs.tokens)
     training = _read_training_metrics(inputs)
     train, parts = measure_losses(loaded.model, tokens)
-    samples = write_samples(loaded.model, tokenizer, config.seed)
+    samples = write_samples(TorchDecoder(loaded.model), tokenizer, config.seed)
     quality = _quality(training["final_metrics"]["train_loss"], tokens.meta.source, train, parts, samples)
     if tokens.meta.source == "primer":
         for language, agreement in measure_agreement(
-            loaded.model, tokenizer, tokens.val, tokens.meta, config.seed
+            TorchDecoder(loaded.model), tokenizer, tokens.val, tokens.meta, config.seed
         ).items():
             quality[language] |= {"agreement": agreement.share, "agreement_groups": agreement.groups}
+    validation_text = decode_side(tokens.val, tokenizer)
+    quality["safety"] = measure_safety(SafetyFilter.load(), split_sentences(validation_text))
     gates = quality_gates(quality, training["epoch_history"], config.validate_)
-    inference = measure_in_fresh_process(inputs.best_model, inputs.tokenizer_model)
+    inference = measure_in_fresh_process(inputs.best_model)
     budgets = budget_gates(inference, config.validate_)
 
     write_json(outputs.validation_metrics, {**quality, "gates": as_json(gates), "passed": all_passed(gates)})

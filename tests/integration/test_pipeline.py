@@ -6,115 +6,14 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pexpect
 import pytest
-import yaml
 
-from tests.conftest import ROOT, clean_environment
+from tests.clone import Clone, needs_venv
 
-SMALL: dict[str, dict[str, Any]] = {
-    "download": {"source": "primer", "primer_megabytes": 0.1},
-    "split": {"block_bytes": 1024},
-    "tokenizer": {"vocab_size": 1000, "threads": 1},
-    "model": {"layers": 1, "d_model": 64, "heads": 2, "feed_forward": 128},
-    "train": {"epochs": 2, "batch_size": 8, "max_seq_length": 32, "warmup_steps": 5, "threads": 1},
-}
-UNREACHABLE = "http://127.0.0.1:9"  # the discard port: nothing listens there
-
-pytestmark = pytest.mark.skipif(
-    Path(sys.prefix) != ROOT / ".venv", reason="`make` runs in .venv: start these tests with `make test`"
-)
-
-
-class Clone:
-    """A fresh clone of this working tree with small parameters committed; it shares .venv, nothing is installed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        for name in filter(None, listed.stdout.split("\0")):
-            if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
-        (folder / ".venv").symlink_to(ROOT / ".venv")
-        params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-        for section, values in SMALL.items():
-            params[section] |= values
-        (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-        (folder / "dvc.lock").unlink(missing_ok=True)
-        self.environment = clean_environment() | {
-            "PYTHONPATH": str(folder / "src"),
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            "GUTENBERG_MIRRORS": UNREACHABLE,
-        }
-        self.git("init", "--quiet")
-        self.git("add", ".")
-        self.git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "small")
-
-    def git(self, *arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True
-        )
-        return done.stdout
-
-    def run(self, *command: str, code: int = 0, **variables: str) -> str:
-        """Run a command; return stdout and stderr after checking the exit code."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment | variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=240,
-        )
-        assert done.returncode == code, f"{command} exited {done.returncode}\n{done.stdout}"
-        return done.stdout
-
-    def json(self, name: str) -> Any:
-        return json.loads((self.folder / "data" / name).read_text(encoding="utf-8"))
-
-    def phases(self) -> dict[str, str]:
-        phases: dict[str, dict[str, str]] = self.json("pipeline_status.json")["phases"]
-        return {name: entry["state"] for name, entry in phases.items()}
-
-    def params(self) -> Any:
-        return yaml.safe_load((self.folder / "params.yaml").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone after its first `make train`; tests that change it commit nothing and put back what they changed."""
-    clone = Clone(tmp_path_factory.mktemp("trained"))
-    printed = clone.run("make", "train")
-    assert "corpus: primer" in printed
-    assert set(clone.phases().values()) == {"completed"}
-    clone.git("add", ".")
-    clone.git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "trained")
-    return clone
-
-
-@pytest.fixture
-def restored(trained: Clone) -> Iterator[Clone]:
-    """The trained clone, brought back to its commit afterwards."""
-    yield trained
-    trained.git("reset", "--hard", "--quiet")
-    trained.run("dvc", "checkout", "--quiet", "--force")
-    shutil.rmtree(trained.folder / "data" / "checkpoints", ignore_errors=True)
+pytestmark = needs_venv
 
 
 def test_a_second_make_train_does_nothing_and_says_so(trained: Clone) -> None:
@@ -254,7 +153,7 @@ def test_a_killed_trainer_is_told_as_killed_and_the_next_run_goes_on(restored: C
 
 def test_the_targets_explain_themselves(trained: Clone) -> None:
     printed = trained.run("make")
-    for target in ("setup", "check", "train", "quick", "test", "lint", "status", "metrics", "plots", "clean"):
+    for target in ("setup", "check", "train", "quick", "verify", "test", "lint", "status", "metrics", "plots", "clean"):
         assert f"make {target} " in printed
     checked = trained.run("make", "check")
     assert "corpus" in checked

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from minimal_llm.artifacts import STAGES, Artifacts
-from tests.conftest import ROOT, TINY, clean_environment, copy_folder, run_stage, succeed
-
-EQUAL_FOR_EQUAL_RUNS = (
-    "best_model.pt",
-    "final_model.pt",
-    "training_metrics.json",
-    "metrics/train.json",
-    "plots/history.csv",
-)
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def outcome(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in EQUAL_FOR_EQUAL_RUNS}
+from tests.conftest import copy_folder, run_stage, succeed
+from tests.training_runs import EQUAL_FOR_EQUAL_RUNS, failure, read
 
 
 def test_every_stage_makes_what_is_declared_and_nothing_else(trained_folder: Path, tmp_path: Path) -> None:
@@ -95,92 +74,6 @@ def test_another_seed_gives_another_model_and_another_run_id(trained_folder: Pat
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_training_that_was_stopped_goes_on_to_the_same_bytes(
-    tokens_folder: Path, tmp_path: Path, number: signal.Signals
-) -> None:
-    flags = ["--epochs", "6"]
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    succeed(run_stage("train", tokens_folder, *flags, "--output-dir", str(whole)))
-    process = start_training(tokens_folder, stopped, flags)
-    wait_for_checkpoint(stopped, process)
-    process.send_signal(number)
-    process.send_signal(number)  # a second one does no harm
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
-    assert "everything up to there is saved" in stderr
-    assert "Traceback" not in stderr
-    assert not (stopped / "best_model.pt").exists()
-    assert read(stopped / "pipeline_status.json")["error"]["kind"] == "interrupted"
-    done = succeed(run_stage("train", tokens_folder, *flags, "--output-dir", str(stopped)))
-    assert "resuming after epoch" in done.stdout
-    assert outcome(stopped) == outcome(whole)
-
-
-def test_changed_parameters_never_go_on_from_another_run(tokens_folder: Path, tmp_path: Path) -> None:
-    process = start_training(tokens_folder, tmp_path, ["--epochs", "50"])
-    wait_for_checkpoint(tmp_path, process)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    done = succeed(run_stage("train", tokens_folder, "--learning-rate", "0.002", "--output-dir", str(tmp_path)))
-    assert "resuming" not in done.stdout
-
-
-def test_a_second_trainer_on_the_same_run_is_refused_with_the_pid_of_the_first(
-    tokens_folder: Path, tmp_path: Path
-) -> None:
-    flags = ["--epochs", "50"]
-    first = start_training(tokens_folder, tmp_path, flags)
-    wait_for_checkpoint(tmp_path, first)
-    second = run_stage("train", tokens_folder, *flags, "--output-dir", str(tmp_path))
-    first.send_signal(signal.SIGINT)
-    first.communicate(timeout=60)
-    assert second.returncode == 4
-    assert f"another trainer (pid {first.pid})" in second.stderr
-
-
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(tokens_folder: Path, tmp_path: Path) -> None:
-    flags = ["--epochs", "40", "--checkpoint-every-epochs", "1"]
-    process = start_training(tokens_folder, tmp_path, flags)
-    wait_for_checkpoint(tmp_path, process, count=2)
-    process.kill()
-    process.communicate(timeout=60)
-    newest = sorted(tmp_path.glob("checkpoints/*/step_*.pt"))[-1]
-    newest.write_bytes(newest.read_bytes()[:1000])
-    process = start_training(tokens_folder, tmp_path, flags)
-    wait_for_checkpoint(tmp_path, process, newer_than=newest)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
-    assert f"passing over checkpoint {newest}" in stderr
-    assert "resuming after epoch" in stdout
-
-
-def start_training(tokens: Path, output: Path, flags: list[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "stages/train.py", "--data-dir", str(tokens), "--output-dir", str(output)]
-    return subprocess.Popen(
-        [*command, *TINY["train"], *flags],
-        cwd=ROOT,
-        env=clean_environment(),
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def wait_for_checkpoint(
-    folder: Path, process: subprocess.Popen[str], count: int = 1, newer_than: Path | None = None
-) -> None:
-    for _ in range(1200):
-        found = sorted(folder.glob("checkpoints/*/step_*.pt"))
-        if len(found) >= count and (newer_than is None or found[-1].name > newer_than.name):
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    process.kill()
-    pytest.fail("no checkpoint within a minute")
-
-
 @pytest.mark.parametrize("stage", STAGES)
 def test_help_names_the_parameters_and_a_wrong_value_is_refused_before_any_work(stage: str, tmp_path: Path) -> None:
     done = succeed(run_stage(stage, tmp_path, "--help", tiny=False))
@@ -196,23 +89,6 @@ def test_help_names_the_parameters_and_a_wrong_value_is_refused_before_any_work(
     assert "= -5" in done.stderr
     assert "Traceback" not in done.stderr
     assert not any(tmp_path.iterdir())
-
-
-def failure(folder: Path, stage: str, code: int, kind: str, *flags: str) -> str:
-    """The stderr of a stage that must fail, after checking exit code, status record and that nothing else changed."""
-    artifacts = Artifacts(folder)
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path != artifacts.status}
-    done = run_stage(stage, folder, *flags)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "What to do:" in done.stderr
-    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path != artifacts.status}
-    after = {path: content for path, content in after.items() if artifacts.checkpoints not in path.parents}
-    assert after == {path: content for path, content in before.items() if artifacts.checkpoints not in path.parents}
-    status = read(artifacts.status)
-    assert (status["state"], status["error"]["phase"], status["error"]["kind"]) == ("failed", stage, kind)
-    assert any("error:" in line for line in status["error"]["stderr"])
-    return done.stderr
 
 
 def test_a_vocabulary_that_the_corpus_cannot_give_is_exit_3_with_the_number_that_works(
@@ -231,41 +107,6 @@ def test_a_corpus_too_small_to_split_is_exit_3(corpus_folder: Path, tmp_path: Pa
 
 def test_a_missing_corpus_is_told_with_the_command_that_makes_it(tmp_path: Path) -> None:
     assert "dvc repro download" in failure(tmp_path, "tokenizer", 2, "validation_failure")
-
-
-def test_tokens_of_another_tokenizer_are_refused_with_both_hashes(trained_folder: Path, tmp_path: Path) -> None:
-    folder, other = copy_folder(trained_folder, tmp_path / "a"), copy_folder(trained_folder, tmp_path / "b")
-    succeed(run_stage("tokenizer", other, "--vocab-size", "1100"))
-    (folder / "bilingual_8k.model").write_bytes((other / "bilingual_8k.model").read_bytes())
-    assert "the token files were made by tokenizer" in failure(folder, "train", 4, "configuration")
-    assert "was trained with tokenizer" in failure(folder, "validate", 5, "validation_failure")
-
-
-@pytest.mark.parametrize("damage", ["missing", "truncated", "outside"])
-def test_token_files_that_do_not_fit_are_refused(tokens_folder: Path, tmp_path: Path, damage: str) -> None:
-    folder = copy_folder(tokens_folder, tmp_path)
-    file = folder / "tokens" / "train.bin"
-    content = file.read_bytes()
-    if damage == "missing":
-        file.unlink()
-    else:
-        file.write_bytes(content[:-2] if damage == "truncated" else content[:-2] + b"\xff\xff")
-    assert "train.bin" in failure(folder, "train", 4, "configuration")
-
-
-@pytest.mark.parametrize("damage", ["missing", "truncated", "not finite"])
-def test_a_model_that_cannot_be_trusted_is_exit_5(trained_folder: Path, tmp_path: Path, damage: str) -> None:
-    folder = copy_folder(trained_folder, tmp_path)
-    file = folder / "best_model.pt"
-    if damage == "missing":
-        file.unlink()
-    elif damage == "truncated":
-        file.write_bytes(file.read_bytes()[:5000])
-    else:
-        content = torch.load(file, weights_only=True)
-        content["weights"]["head.weight"][0, 0] = float("inf")
-        torch.save(content, file)
-    assert "best_model.pt" in failure(folder, "validate", 5, "validation_failure")
 
 
 def test_a_missed_gate_is_a_warning_and_an_error_only_when_strict(trained_folder: Path, tmp_path: Path) -> None:

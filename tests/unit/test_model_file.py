@@ -77,6 +77,13 @@ def test_a_truncated_file_is_refused(tmp_path: Path, keep: float) -> None:
     refused(tmp_path / "m.pt", whole[: int(keep if keep >= 1 else keep * len(whole))])
 
 
+@pytest.mark.parametrize("place", [0.01, 0.3, 0.5, 0.7])
+def test_a_single_changed_bit_is_noticed(tmp_path: Path, place: float) -> None:
+    whole = saved(tmp_path / "m.pt").read_bytes()
+    at = int(place * len(whole))
+    refused(tmp_path / "m.pt", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+
+
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     stream = io.BytesIO()
     torch.save([1, 2], stream)

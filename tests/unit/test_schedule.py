@@ -24,3 +24,10 @@ def test_a_warm_up_longer_than_a_tenth_of_the_run_is_cut() -> None:
 def test_a_run_of_a_few_steps_has_a_rate_for_each(total: int) -> None:
     schedule = Schedule(peak=1.0, warmup_steps=100, total_steps=total, floor_ratio=0.1)
     assert all(0 < schedule.learning_rate(step) <= 1 for step in range(total))
+
+
+def test_dropout_rises_over_its_share_of_the_run_and_stays() -> None:
+    schedule = Schedule(1.0, 0, total_steps=100, floor_ratio=0.1, peak_dropout=0.4, dropout_rise_ratio=0.25)
+    assert [schedule.dropout(step) for step in (0, 5, 25, 99)] == pytest.approx([0.0, 0.08, 0.4, 0.4])
+    constant = Schedule(1.0, 0, total_steps=100, floor_ratio=0.1, peak_dropout=0.4, dropout_rise_ratio=0.0)
+    assert constant.dropout(0) == 0.4

@@ -20,11 +20,12 @@ from typing import Any
 import filelock
 import torch
 
+from minimal_llm.artifacts import DATA, Artifacts
 from minimal_llm.config import Config
 from minimal_llm.errors import TrainingError, ValidationError
 from minimal_llm.files import sha256_of_file, write_bytes, write_text
 from minimal_llm.hardware import Compute
-from minimal_llm.model_file import load_tensors, to_bytes
+from minimal_llm.model_file import RETRAIN, load_tensors, to_bytes
 from minimal_llm.token_files import TokenFiles
 from minimal_llm.training.runs import run_parameters
 
@@ -32,10 +33,13 @@ PACKAGE = Path(__file__).parent.parent
 # The code that shapes a trajectory. tests/unit/test_dvc_yaml.py holds dvc.yaml and this list together.
 SOURCES = (
     "dataset.py",
+    "decoder.py",
     "evaluation.py",
     "generation.py",
     "loss.py",
     "model.py",
+    "sampling.py",
+    "training/engine.py",
     "training/loop.py",
     "training/schedule.py",
 )
@@ -51,8 +55,8 @@ class Progress:
     loss_sum: float = 0.0
     gradient_norm_sum: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
-    speed: list[dict[str, float]] = field(default_factory=list)
-    seconds_this_epoch: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)  # spent so far, by what on
+    seconds_before_epoch: float = 0.0
     best_epoch: int = 0
     best_val_loss: float = float("inf")
 
@@ -68,9 +72,11 @@ class State:
 
 
 def run_inputs(config: Config, tokens: TokenFiles) -> dict[str, Any]:
-    """Return all that shapes a run but the machine: parameters, token files, tokenizer, training code."""
+    """Return all that shapes a run but the machine: parameters, initial weights, tokens, tokenizer, training code."""
+    initial = config.train.init_from
     return {
         "parameters": run_parameters(config),
+        "init_from_sha256": sha256_of_file(Path(initial)) if initial else "",
         "train_sha256": tokens.train_sha256,
         "val_sha256": tokens.val_sha256,
         "tokenizer_sha256": tokens.meta.tokenizer_sha256,
@@ -87,6 +93,17 @@ def fingerprint(inputs: Mapping[str, Any], compute: Compute) -> str:
     """Return 32 hexadecimal digits that are equal where a checkpoint can be gone on from without changing a bit."""
     content = json.dumps({**inputs, "compute": asdict(compute)}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def checkpoint_root(outputs: Artifacts) -> Path:
+    """Return the folder of all runs: in the parent repository for `dvc exp run --temp` and for the queue.
+
+    Those work in a copy of the repository that is thrown away; DVC_ROOT names the parent even there.
+    """
+    parent = os.environ.get("DVC_ROOT")
+    if parent is None or outputs.root != DATA:
+        return outputs.checkpoints
+    return Path(parent) / outputs.checkpoints
 
 
 class Checkpoints:
@@ -117,6 +134,8 @@ class Checkpoints:
             ) from None
         try:
             write_text(owner, f"{os.getpid()}\n")
+            for torn in self.folder.glob(".*.tmp"):  # whoever is killed while writing leaves one of full size
+                torn.unlink()
             yield
         finally:
             lock.release()
@@ -125,12 +144,9 @@ class Checkpoints:
         """Return the newest checkpoint that is whole, or None; a damaged one is named on stderr and passed over."""
         for path in sorted(self.folder.glob("step_*.pt"), reverse=True):
             try:
-                content = load_tensors(path)
-                return State(
-                    Progress(**content["progress"]), content["model"], content["optimizer"], content["best_weights"]
-                )
-            except (ValidationError, KeyError, TypeError) as error:
-                print(f"warning: passing over checkpoint {path}: {error}", file=sys.stderr)
+                return self._load(path)
+            except ValidationError as error:
+                print(f"warning: passing over checkpoint {path.name}: {error.message}", file=sys.stderr)
         return None
 
     def save(self, state: State, global_step: int) -> Path:
@@ -142,6 +158,7 @@ class Checkpoints:
         path = self.folder / f"step_{global_step:08d}.pt"
         content = to_bytes(
             {
+                "run": self.folder.name,
                 "progress": asdict(state.progress),
                 "model": state.model,
                 "optimizer": state.optimizer,
@@ -158,11 +175,26 @@ class Checkpoints:
             ) from error
         return path
 
-    def prune(self, keep_steps: set[int]) -> None:
-        """Delete all checkpoints but the newest and those of the given steps."""
-        for path in sorted(self.folder.glob("step_*.pt"))[:-1]:
-            if int(path.stem.removeprefix("step_")) not in keep_steps:
-                path.unlink()
+    def prune(self, newest: int, last_step: int, keep_steps: set[int]) -> None:
+        """Delete all checkpoints up to `last_step` but so many of the newest (at least one) and the given steps.
+
+        Those after it were passed over as damaged when the run was gone on with: they are none of the newest.
+        """
+        paths = {int(path.stem.removeprefix("step_")): path for path in self.folder.glob("step_*.pt")}
+        for step in sorted(step for step in paths if step <= last_step)[:-newest]:
+            if step not in keep_steps:
+                paths[step].unlink()
+
+    def _load(self, path: Path) -> State:
+        content = load_tensors(path)
+        try:
+            if content["run"] == self.folder.name:
+                return State(
+                    Progress(**content["progress"]), content["model"], content["optimizer"], content["best_weights"]
+                )
+        except (KeyError, TypeError):
+            pass
+        raise ValidationError(f"{path} is no checkpoint of this run", remedy=RETRAIN)
 
     def finish(self) -> None:
         """Mark the run as done: it will not be gone on with."""
@@ -171,4 +203,4 @@ class Checkpoints:
     def clear_finished(self) -> None:
         """Delete the folders of runs that are done: a run starts with them out of the way."""
         for marker in self._root.glob("*/finished"):
-            shutil.rmtree(marker.parent)
+            shutil.rmtree(marker.parent, ignore_errors=True)  # another run may be at it too

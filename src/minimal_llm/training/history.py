@@ -16,8 +16,10 @@ from minimal_llm.model_file import MODEL_VERSION
 from minimal_llm.token_files import TokenFiles
 from minimal_llm.training.checkpoint import Progress
 from minimal_llm.training.gap import measure_losses
+from minimal_llm.training.runs import SHAPES_NO_RESULT
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "val_loss", "learning_rate", "gradient_norm")
+PARTS = ("steps", "batches", "evaluation", "samples", "checkpoints", "logging")  # that the time of a run is made of
 PLATEAU_EPOCHS = 3
 PLATEAU_GAIN = 0.005  # nats of validation loss: less than this over PLATEAU_EPOCHS epochs is a plateau
 OVERFITTING_GAP = 0.5  # nats
@@ -36,7 +38,9 @@ def plateau_epoch(val_losses: list[float]) -> int | None:
     return None
 
 
-def final_metrics(model: TinyTransformer, tokens: TokenFiles, progress: Progress) -> dict[str, Any]:
+def final_metrics(
+    model: TinyTransformer, tokens: TokenFiles, progress: Progress, init_from_sha256: str
+) -> dict[str, Any]:
     """Return the flat figures of a finished run; `model` carries the best weights."""
     train, parts = measure_losses(model, tokens)
     validation = total(parts)
@@ -45,6 +49,7 @@ def final_metrics(model: TinyTransformer, tokens: TokenFiles, progress: Progress
     plateau = plateau_epoch([row["val_loss"] for row in progress.history])
     return {
         "corpus": tokens.meta.source,
+        "init_from_sha256": init_from_sha256,
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "val_loss": validation.loss,
@@ -71,7 +76,6 @@ def write_results(
     artifacts: Artifacts, config: Config, tokens: TokenFiles, run: str, progress: Progress, final: dict[str, Any]
 ) -> None:
     """Write what is equal for equal runs: training_metrics.json, metrics/train.json and plots/history.csv."""
-    flat = flatten(config)
     write_json(
         artifacts.training_metrics,
         {
@@ -79,7 +83,9 @@ def write_results(
             "model_version": MODEL_VERSION,
             "corpus": corpus_facts(tokens),
             "configuration": {
-                k: v for k, v in flat.items() if k.startswith(("seed", "model.", "train.", "tokenizer."))
+                key: value
+                for key, value in flatten(config).items()
+                if key.startswith(("seed", "model.", "train.", "tokenizer.")) and key not in SHAPES_NO_RESULT
             },
             "epoch_history": progress.history,
             "final_metrics": final,
@@ -89,18 +95,17 @@ def write_results(
     write_text(artifacts.history, history_csv(progress.history))
 
 
-def write_speed(artifacts: Artifacts, compute: Compute, progress: Progress) -> None:
+def write_speed(artifacts: Artifacts, compute: Compute, progress: Progress, tokens_per_epoch: int) -> None:
     """Write what differs between equal runs: times, memory and the machine."""
-    train = sum(epoch["train_seconds"] for epoch in progress.speed)
-    evaluation = sum(epoch["evaluation_seconds"] for epoch in progress.speed)
-    rates = sorted(epoch["tokens_per_s"] for epoch in progress.speed)
+    seconds = progress.seconds
+    total_seconds = sum(seconds.values())
     write_json(
         artifacts.train_speed,
         {
-            "total_seconds": round(train + evaluation, 3),
-            "train_seconds": round(train, 3),
-            "evaluation_seconds": round(evaluation, 3),
-            "tokens_per_s": round(rates[len(rates) // 2], 1),
+            "total_seconds": round(total_seconds, 3),
+            **{f"{part}_seconds": round(seconds.get(part, 0.0), 3) for part in PARTS},
+            "overhead_percent": round(100 * (1 - seconds["steps"] / total_seconds), 2),
+            "tokens_per_s": round(progress.epoch * tokens_per_epoch / seconds["steps"], 1),
             "peak_memory_mb": round(peak_memory_mb(), 1),
             **asdict(compute),
             "cpu": cpu_name(),

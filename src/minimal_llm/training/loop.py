@@ -3,84 +3,77 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from minimal_llm.config import Config
 from minimal_llm.dataset import TrainingBatches, derive_seed
+from minimal_llm.decoder import TorchDecoder
 from minimal_llm.errors import Interrupted, TrainingError
 from minimal_llm.evaluation import evaluate_spans, total
-from minimal_llm.generation import Sampling, generate
+from minimal_llm.generation import generate
 from minimal_llm.hardware import Compute
-from minimal_llm.loss import linear_cross_entropy
-from minimal_llm.model import Architecture, TinyTransformer
+from minimal_llm.sampling import Sampling
 from minimal_llm.token_files import TokenFiles
 from minimal_llm.tokenizer import Tokenizer
 from minimal_llm.training.checkpoint import Checkpoints, Progress, State
-from minimal_llm.training.schedule import Schedule
+from minimal_llm.training.engine import Engine, architecture_of, copy_weights
+from minimal_llm.training.signals import StopNow, StopRequest, catch_signals
 
 SAMPLE_PROMPTS = {"en": "Once upon a time", "es": "Había una vez"}
 SAMPLE_TOKENS = 40
-ADAM_BETAS = (0.9, 0.95)  # Touvron et al. 2023 (Llama): a shorter memory than 0.999 suits a short run
+DIVERGED_NATS = 1.0  # above the loss of a blind guess over the vocabulary
+DIVERGED_STEPS = 20  # in a row
 
 
 class Trainer:
     """One run. `run()` takes it from where `progress` stands to the last epoch."""
 
     def __init__(
-        self, config: Config, tokens: TokenFiles, tokenizer: Tokenizer, compute: Compute, checkpoints: Checkpoints
+        self,
+        config: Config,
+        tokens: TokenFiles,
+        batches: TrainingBatches,
+        tokenizer: Tokenizer,
+        compute: Compute,
+        checkpoints: Checkpoints,
     ) -> None:
-        train = config.train
-        torch.manual_seed(derive_seed("weights", config.seed))
-        self.model = TinyTransformer(
-            Architecture(
-                vocab_size=tokens.meta.vocab_size,
-                layers=config.model.layers,
-                d_model=config.model.d_model,
-                heads=config.model.heads,
-                feed_forward=config.model.feed_forward,
-                max_seq_length=train.max_seq_length,
-            ),
-            train.dropout,
-        )
-        self.model.set_product_dtype(compute.product_dtype)
-        self.optimizer = make_optimizer(self.model, train.weight_decay)
-        self.batches = TrainingBatches(tokens.train, train.batch_size, train.max_seq_length, config.seed)
-        self.schedule = Schedule(
-            peak=train.learning_rate,
-            warmup_steps=train.warmup_steps,
-            total_steps=train.epochs * self.batches.steps,
-            floor_ratio=train.min_learning_rate_ratio,
-        )
+        self.engine = Engine(architecture_of(config, tokens), config, compute, config.train.epochs * batches.steps)
+        self.model, self.batches = self.engine.model, batches
         self.progress = Progress()
         self.best_weights = copy_weights(self.model)
         self._config = config
         self._tokens = tokens
         self._tokenizer = tokenizer
-        self._dtype = compute.product_dtype
+        self._compute = compute
         self._checkpoints = checkpoints
+        self._steps_diverged = 0
+        self._first_step = True
+        self._saved_at = time.monotonic()
 
     @property
     def global_step(self) -> int:
         """Steps done since the start of the run."""
         return self.progress.epoch * self.batches.steps + self.progress.step
 
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Take the weights of another model of this architecture as the initial ones."""
+        self.model.load_state_dict(weights)
+        self.best_weights = copy_weights(self.model)
+
     def resume(self) -> bool:
-        """Go back to the newest checkpoint of this run; return whether there was one."""
+        """Go back to the newest whole checkpoint of this run; return whether there was one."""
         state = self._checkpoints.newest()
         if state is None:
             return False
         self.model.load_state_dict(state.model)
-        self.optimizer.load_state_dict(state.optimizer)
+        self.engine.optimizer.load_state_dict(state.optimizer)
         self.progress, self.best_weights = state.progress, state.best_weights
         return True
 
@@ -94,12 +87,13 @@ class Trainer:
         with catch_signals() as stop:
             while self.progress.epoch < self._config.train.epochs:
                 self._train_epoch(stop)
-                self._close_epoch()
-                if stop.requested:
-                    self._interrupt()
+                self._close_epoch(stop)
+            if stop.requested:  # during the last checkpoint
+                self._interrupt()
 
     def _train_epoch(self, stop: StopRequest) -> None:
         progress = self.progress
+        batches = self.batches.epoch(progress.epoch, progress.step)
         bar = tqdm(
             total=self.batches.steps,
             initial=progress.step,
@@ -108,141 +102,131 @@ class Trainer:
             leave=False,
             disable=None,  # no bar where stderr is not a terminal
         )
-        started = time.monotonic()
-        self.model.train()
         with bar:
-            for inputs, targets in self.batches.epoch(progress.epoch, progress.step):
-                loss, gradient_norm = self._train_step(inputs, targets)
+            while progress.step < self.batches.steps:
+                with self._timed("batches"):
+                    inputs, targets = next(batches)
+                # torch.compile works for many seconds in the first step, which may be cut short: nothing is changed yet
+                with self._timed("steps"), self._or_stop(stop, self._compute.compiled and self._first_step):
+                    loss = self.engine.compute_gradients(self.global_step, inputs, targets)
+                self._first_step = False
+                with self._timed("steps"):
+                    norm = self.engine.update_weights(self.global_step)
+                self._check_health(loss, norm)
+                progress.gradient_norm_sum += norm
                 progress.loss_sum += loss
-                progress.gradient_norm_sum += gradient_norm
                 progress.step += 1
-                bar.update()
+                with self._timed("logging"):
+                    bar.update()
                 if stop.requested:
-                    progress.seconds_this_epoch += time.monotonic() - started
                     self._interrupt()
-        progress.seconds_this_epoch += time.monotonic() - started
+                self._save_in_time()
 
-    def _train_step(self, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
-        """Return loss and gradient norm of one step on (B, T) inputs and targets."""
-        learning_rate = self.schedule.learning_rate(self.global_step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        # Dropout draws from this seed, so that a step is the same whatever happened before it.
-        torch.manual_seed(derive_seed("dropout", self._config.seed, self.global_step))
-        hidden = self.model.hidden(inputs).flatten(0, 1)  # (B * T, C)
-        loss = linear_cross_entropy(hidden, self.model.head.weight, targets.flatten(), self._dtype)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.train.gradient_clip)
-        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-            self._diverged(loss.item(), norm.item(), learning_rate)
-        self.optimizer.step()
-        return loss.item(), norm.item()
+    def _check_health(self, loss: float, norm: float) -> None:
+        """Raise TrainingError where going on would only waste time."""
+        uniform = math.log(self.model.architecture.vocab_size)
+        self._steps_diverged = self._steps_diverged + 1 if loss > uniform + DIVERGED_NATS else 0
+        if math.isfinite(loss) and math.isfinite(norm) and self._steps_diverged < DIVERGED_STEPS:
+            return
+        raise TrainingError(
+            f"training diverged in epoch {self.progress.epoch + 1}, step {self.progress.step + 1}: loss {loss:.3g} "
+            f"(a blind guess has {uniform:.3g}), gradient norm {norm:.3g}, learning rate "
+            f"{self.engine.schedule.learning_rate(self.global_step):.2e}; "
+            "the last checkpoint before it is kept",
+            remedy=f"make train LEARNING_RATE={self.engine.schedule.peak / 3:.1e}, or a smaller train.gradient_clip",
+            kind="configuration",
+        )
 
-    def _close_epoch(self) -> None:
+    def _close_epoch(self, stop: StopRequest) -> None:
         """Evaluate, sample, record, print and save at the end of an epoch."""
         progress, steps = self.progress, self.batches.steps
-        started = time.monotonic()
-        validation = total(evaluate_spans(self.model, self._tokens.val, self._tokens.meta.val, self._dtype))
-        if validation.loss < progress.best_val_loss:
-            progress.best_epoch, progress.best_val_loss = progress.epoch + 1, validation.loss
+        with self._timed("evaluation"), self._or_stop(stop):
+            dtype = self._compute.product_dtype
+            validation = total(evaluate_spans(self.model, self._tokens.val, self._tokens.meta.val, dtype))
+        with self._timed("samples"), self._or_stop(stop):
+            samples = self._samples()
+        best_epoch, best_val_loss = progress.best_epoch, progress.best_val_loss
+        if validation.loss < best_val_loss:
+            best_epoch, best_val_loss = progress.epoch + 1, validation.loss
             self.best_weights = copy_weights(self.model)
         row = {
             "epoch": progress.epoch + 1,
             "train_loss": progress.loss_sum / steps,
             "val_loss": validation.loss,
-            "learning_rate": self.schedule.learning_rate(self.global_step - 1),
+            "learning_rate": self.engine.schedule.learning_rate(self.global_step - 1),
             "gradient_norm": progress.gradient_norm_sum / steps,
-            "samples": self._samples(),
-        }
-        speed = {
-            "epoch": progress.epoch + 1,
-            "train_seconds": progress.seconds_this_epoch,
-            "evaluation_seconds": time.monotonic() - started,
-            "tokens_per_s": steps * self.batches.tokens_per_step / max(progress.seconds_this_epoch, 1e-9),
+            "samples": samples,
         }
         self.progress = Progress(
             epoch=progress.epoch + 1,
             history=[*progress.history, row],
-            speed=[*progress.speed, speed],
-            best_epoch=progress.best_epoch,
-            best_val_loss=progress.best_val_loss,
+            seconds=progress.seconds,
+            seconds_before_epoch=sum(progress.seconds.values()),
+            best_epoch=best_epoch,
+            best_val_loss=best_val_loss,
         )
-        self._print_epoch(row, speed)
+        with self._timed("logging"):
+            self._print_epoch(row, sum(progress.seconds.values()) - progress.seconds_before_epoch)
         self._save()
 
     def _samples(self) -> dict[str, str]:
-        self.model.eval()
         sampling = Sampling(seed=derive_seed("samples", self._config.seed, self.progress.epoch))
+        decoder = TorchDecoder(self.model)
         return {
-            language: prompt + generate(self.model, self._tokenizer, prompt, SAMPLE_TOKENS, sampling)
+            language: prompt + generate(decoder, self._tokenizer, prompt, SAMPLE_TOKENS, sampling)
             for language, prompt in SAMPLE_PROMPTS.items()
         }
 
-    def _print_epoch(self, row: dict[str, Any], speed: dict[str, float]) -> None:
+    def _print_epoch(self, row: dict[str, Any], seconds: float) -> None:
         best = " *" if row["epoch"] == self.progress.best_epoch else ""
+        speed = self.batches.steps * self.batches.tokens_per_step / max(seconds, 1e-9)
         print(
             f"epoch {row['epoch']:>3}/{self._config.train.epochs}  train {row['train_loss']:.3f}"
             f"  val {row['val_loss']:.3f}{best:2}  lr {row['learning_rate']:.2e}  |g| {row['gradient_norm']:.2f}"
-            f"  {speed['tokens_per_s']:,.0f} tokens/s"
-            f"  {speed['train_seconds'] + speed['evaluation_seconds']:.0f} s"
+            f"  {speed:,.0f} tokens/s  {seconds:.0f} s"
         )
         for language, text in row["samples"].items():
             print(f"    {language}  {' '.join(text.split())}")
         sys.stdout.flush()
 
-    def _save(self) -> None:
-        state = State(self.progress, self.model.state_dict(), self.optimizer.state_dict(), self.best_weights)
-        self._checkpoints.save(state, self.global_step)
-        every = self._config.train.checkpoint_every_epochs
-        self._checkpoints.prune({e * self.batches.steps for e in range(every, self.progress.epoch + 1, every)})
+    def _save_in_time(self) -> None:
+        if time.monotonic() - self._saved_at >= self._config.train.checkpoint_every_seconds:
+            self._save()
 
-    def _interrupt(self) -> None:
+    def _save(self) -> None:
+        train = self._config.train
+        with self._timed("checkpoints"):
+            state = State(self.progress, self.model.state_dict(), self.engine.optimizer.state_dict(), self.best_weights)
+            self._checkpoints.save(state, self.global_step)
+            every = train.checkpoint_every_epochs
+            epoch_ends = {e * self.batches.steps for e in range(every, self.progress.epoch + 1, every)}
+            if self._steps_diverged == 0:  # else the last good one may be the oldest
+                self._checkpoints.prune(train.keep_checkpoints, self.global_step, epoch_ends)
+        self._saved_at = time.monotonic()
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        """Add the time that the block takes to `progress.seconds`."""
+        seconds = self.progress.seconds
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds[what] = seconds.get(what, 0.0) + time.monotonic() - started
+
+    @contextmanager
+    def _or_stop(self, stop: StopRequest, at_once: bool = True) -> Iterator[None]:
+        """Let a signal break the block off, which must change nothing that a checkpoint holds, and save."""
+        try:
+            with stop.raising(at_once):
+                yield
+        except StopNow:
+            self._interrupt()
+
+    def _interrupt(self) -> NoReturn:
         self._save()
         done = self.progress.epoch + self.progress.step / self.batches.steps
         raise Interrupted(
             f"stopped after {done:.2f} of {self._config.train.epochs} epochs; everything up to there is saved",
             remedy="make train (or dvc repro) goes on from there",
         )
-
-    def _diverged(self, loss: float, norm: float, learning_rate: float) -> None:
-        raise TrainingError(
-            f"training diverged: loss {loss}, gradient norm {norm}, learning rate {learning_rate:.2e} in epoch "
-            f"{self.progress.epoch + 1}, step {self.progress.step + 1}",
-            remedy=f"make train LEARNING_RATE={self.schedule.peak / 3:.1e}, or a smaller train.gradient_clip",
-        )
-
-
-class StopRequest:
-    """Whether a signal asked to stop."""
-
-    requested = False
-
-
-@contextmanager
-def catch_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request that the loop sees after the step at hand. More of them do no harm."""
-    stop = StopRequest()
-
-    def request(_number: int, _frame: FrameType | None) -> None:
-        stop.requested = True
-
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def make_optimizer(model: TinyTransformer, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW (Loshchilov and Hutter 2019) that decays the matrices and leaves embedding and norms alone."""
-    decayed = [p for name, p in model.named_parameters() if p.dim() == 2 and not name.startswith("embedding")]
-    others = [p for name, p in model.named_parameters() if p.dim() < 2 or name.startswith("embedding")]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, betas=ADAM_BETAS, fused=True)
-
-
-def copy_weights(model: TinyTransformer) -> dict[str, Tensor]:
-    """Return the weights as they are now."""
-    return {name: weight.detach().clone() for name, weight in model.state_dict().items()}

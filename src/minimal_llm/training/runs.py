@@ -11,8 +11,12 @@ from typing import Any
 from minimal_llm.config import Config, flatten
 from minimal_llm.files import read_json, write_json
 
-# Where a checkpoint is kept does not change what a run computes; precision and threads count as resolved, not as asked.
-NOT_AN_INPUT = frozenset({"train.checkpoint_every_epochs", "train.threads", "train.precision"})
+# When a checkpoint is written and how many are kept changes nothing in what a run ends with.
+SHAPES_NO_RESULT = frozenset(
+    {"train.checkpoint_every_epochs", "train.checkpoint_every_seconds", "train.keep_checkpoints"}
+)
+# How a run is computed counts as resolved on the machine (hardware.Compute), not as asked for.
+RESOLVED = frozenset({"train.threads", "train.precision", "train.compile", "train.device"})
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,9 @@ def run_parameters(config: Config) -> dict[str, Any]:
     """Return the parameters that shape a run, by their dotted names."""
     sections = ("model.", "train.", "seed")
     flat = flatten(config)
-    return {key: flat[key] for key in sorted(flat) if key.startswith(sections) and key not in NOT_AN_INPUT}
+    return {
+        key: flat[key] for key in sorted(flat) if key.startswith(sections) and key not in SHAPES_NO_RESULT | RESOLVED
+    }
 
 
 def describe_run(folder: Path, config: Config, steps_per_epoch: int) -> None:

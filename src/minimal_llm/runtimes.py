@@ -1,0 +1,84 @@
+"""A model and its tokenizer, ready to generate with: torch for a .pt file, ONNX Runtime for an exported model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minimal_llm.errors import ValidationError
+from minimal_llm.files import sha256_of_file
+from minimal_llm.generation import Decoder
+from minimal_llm.tokenizer import Tokenizer
+
+TRAIN_ONE = "make train"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What generation needs, and what there is to say about it."""
+
+    decoder: Decoder
+    tokenizer: Tokenizer
+    engine: str  # torch | onnx
+    description: dict[str, Any]
+
+
+def load_runtime(path: Path, threads: int) -> Runtime:
+    """Return the model at a path: a .pt file of this project, an exported ONNX folder, or the .onnx file in it.
+
+    Raises:
+        ValidationError: there is none, it is damaged, or its tokenizer is missing or another one.
+    """
+    if path.is_dir() and any(path.glob("*.onnx")):
+        path = next(iter(sorted(path.glob("*.onnx"))))
+    if not path.is_file():
+        raise ValidationError(f"there is no model at {path}", remedy=f"{TRAIN_ONE}, or name one: --model PATH")
+    return _load_onnx(path, threads) if path.suffix == ".onnx" else _load_torch(path, threads)
+
+
+def _load_torch(path: Path, threads: int) -> Runtime:
+    import torch  # late: an exported model must not need it
+
+    from minimal_llm.decoder import TorchDecoder
+    from minimal_llm.model_file import load_model
+
+    torch.set_num_threads(threads)
+    loaded = load_model(path)
+    tokenizer = find_tokenizer(path.parent, loaded.tokenizer_sha256, path)
+    architecture = loaded.model.architecture
+    description = {"model_version": loaded.version, **vars(architecture)}
+    return Runtime(TorchDecoder(loaded.model), tokenizer, "torch", description)
+
+
+def find_tokenizer(folder: Path, sha256: str, model: Path) -> Tokenizer:
+    """Return the tokenizer in a folder that a model belongs to. Raises as `find_tokenizer_file`."""
+    return Tokenizer.load(find_tokenizer_file(folder, sha256, model))
+
+
+def find_tokenizer_file(folder: Path, sha256: str, model: Path) -> Path:
+    """Return the path of the tokenizer in a folder that a model belongs to.
+
+    Raises:
+        ValidationError: there is none in the folder, or only others; both hashes are named.
+    """
+    others = []
+    for candidate in sorted(folder.glob("*.model")):
+        found = sha256_of_file(candidate)
+        if found == sha256:
+            return candidate
+        others.append(f"{candidate} is {found[:12]}")
+    there = "; ".join(others) or f"there is no .model file in {folder}"
+    raise ValidationError(
+        f"{model} was trained with tokenizer {sha256[:12]}, but {there}",
+        remedy="put the model beside the tokenizer that it was trained with, or train anew: " + TRAIN_ONE,
+    )
+
+
+def _load_onnx(path: Path, threads: int) -> Runtime:
+    from minimal_llm.device import OnnxDecoder
+
+    decoder = OnnxDecoder(path, threads)
+    facts = decoder.facts
+    tokenizer = find_tokenizer(path.parent, facts["tokenizer_sha256"], path)
+    return Runtime(decoder, tokenizer, "onnx", {"model_version": facts["model_version"], **facts["architecture"]})

@@ -1,0 +1,54 @@
+"""What several tests start from, made once a session: a clone after `make train`, runs of the train stage."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clone import Clone
+from tests.conftest import run_stage, succeed
+from tests.training_runs import RUN, start_training, wait_for_checkpoint
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone after its first `make train`; tests that change it commit nothing and put back what they changed."""
+    clone = Clone(tmp_path_factory.mktemp("trained"))
+    printed = clone.run("make", "train")
+    assert "corpus: primer" in printed
+    assert set(clone.phases().values()) == {"completed"}
+    clone.git("add", ".")
+    clone.git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "trained")
+    return clone
+
+
+@pytest.fixture
+def restored(trained: Clone) -> Iterator[Clone]:
+    """The trained clone, brought back to its commit afterwards."""
+    yield trained
+    trained.git("reset", "--hard", "--quiet")
+    trained.run("dvc", "checkout", "--quiet", "--force")
+    for name in ("data/checkpoints", "runs"):
+        shutil.rmtree(trained.folder / name, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def untouched_folder(tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of a run of RUN that nobody stopped. Do not write into it."""
+    folder = tmp_path_factory.mktemp("untouched")
+    succeed(run_stage("train", tokens_folder, *RUN, "--output-dir", str(folder)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def killed_folder(tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a run of RUN that was killed after its second checkpoint. Do not write into it."""
+    folder = tmp_path_factory.mktemp("killed")
+    process = start_training(tokens_folder, folder, RUN)
+    wait_for_checkpoint(folder, process, count=2)
+    process.kill()
+    process.communicate()
+    return folder

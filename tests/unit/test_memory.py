@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minimal_llm import memory
+from minimal_llm.config import load_config
+from minimal_llm.errors import TrainingError
+from tests.conftest import ROOT
+
+
+def test_what_a_control_group_has_read_from_files_counts_as_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text("3000000\n", encoding="ascii")
+    (tmp_path / "memory.current").write_text("2500000\n", encoding="ascii")
+    (tmp_path / "memory.stat").write_text("anon 9\ninactive_file 1000000\nactive_file 500000\n", encoding="ascii")
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
+    assert memory.available_memory_mb() == 2.0
+
+
+def test_training_that_needs_more_than_there_is_is_refused_with_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_memory_mb", lambda: 100.0)
+    config = load_config(ROOT / "params.yaml", {"train.batch_size": 1, "train.max_seq_length": 64})
+    with pytest.raises(TrainingError, match=r"reduce train\.max_seq_length from 64 to 32 .*100 MB are free") as error:
+        memory.require_memory(config)
+    assert (error.value.kind, error.value.exit_code) == ("out_of_memory", 4)
