@@ -19,8 +19,6 @@ from typing import Any
 
 import torch
 from earlier_recipe import EarlierEngine
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from minimal_llm.config import Config, load_config
@@ -185,17 +183,16 @@ def study(trial: Trial, config: Config, tokens: TokenFiles) -> dict[str, Any]:
 
 
 def _show(results: dict[str, Any]) -> None:
-    table = Table("trial", "seed", "val loss", "gap", "after 3", "after 10")
-    for name, trial in TRIALS.items():
-        for seed in trial.seeds:
-            result = results.get(_key(name, seed))
-            if result is None:
-                table.add_row(name, str(seed), "not measured", "", "", "")
-                continue
+    """Print the table of docs/RECIPE.md, and then what is not measured yet."""
+    print("| trial | seed | val loss | gap | after 3 | after 10 |\n| --- | ---: | ---: | ---: | ---: | ---: |")
+    runs = [(name, seed) for name, trial in TRIALS.items() for seed in trial.seeds]
+    for name, seed in runs:
+        if result := results.get(_key(name, seed)):
             val = result["val"]
-            tenth = f"{val[9]:.3f}" if len(val) > 9 else ""
-            table.add_row(name, str(seed), f"{result['val_loss']:.3f}", f"{result['gap']:.3f}", f"{val[2]:.3f}", tenth)
-    Console().print(table)
+            after = [f"{val[number]:.3f}" if len(val) > number else "" for number in (2, 9)]
+            print(f"| {name} | {seed} | {result['val_loss']:.3f} | {result['gap']:.3f} | {' | '.join(after)} |")
+    missing = [_key(name, seed) for name, seed in runs if _key(name, seed) not in results]
+    print(f"not measured: {'; '.join(missing) or 'nothing'}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minimal_llm.gates import Gate
+from minimal_llm.runtime import STREAMS
 from minimal_llm.samples import Sample
 
 
@@ -71,23 +72,34 @@ def _agreement(report: Report) -> str:
 
 
 def _inference(report: Report) -> str:
-    figures = report.inference
-    return f"""## Cost of inference (one thread, a process of its own)
+    names = {"fp32": "PyTorch, fp32", "onnx": "ONNX Runtime, fp32", "onnx_int8": "ONNX Runtime, int8"}
+    body = [_inference_row(label, report.inference[name]) for name, label in names.items()]
+    return f"""## Cost of inference (one thread, each in a process of its own)
 
-| p50 a token | p95 a token | tokens/s | resident | peak | file |
-| ---: | ---: | ---: | ---: | ---: | ---: |
-| {figures["latency_p50_ms"]:.2f} ms | {figures["latency_p95_ms"]:.2f} ms | {figures["tokens_per_s"]:,.0f} \
-| {figures["rss_mb"]:.0f} MB | {figures["peak_mb"]:.0f} MB | {figures["model_file_mb"]:.1f} MB |
+| | p50 a token | p95 a token | tokens/s | with {STREAMS} streams | ready in | resident | peak | file |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+{chr(10).join(body)}
+
+int8 weights change the validation loss by {report.quality["int8"]["loss_increase"]:+.4f}.
 """
+
+
+def _inference_row(label: str, figures: Mapping[str, Any]) -> str:
+    return (
+        f"| {label} | {figures['latency_p50_ms']:.2f} ms | {figures['latency_p95_ms']:.2f} ms "
+        f"| {figures['tokens_per_s']:,.0f} | {figures[f'tokens_per_s_{STREAMS}_streams']:,.0f} "
+        f"| {figures['ready_seconds']:.2f} s | {figures['rss_mb']:.0f} MB | {figures['peak_mb']:.0f} MB "
+        f"| {figures['model_file_mb']:.1f} MB |"
+    )
 
 
 def _safety(report: Report) -> str:
     safety = report.quality["safety"]
     return f"""## Safety filter
 
-It blocks {safety["false_positives"]} of {safety["sentences"]:,} sentences of the validation text \
-({safety["false_positive_rate"]:.3%}), {safety["recall"]:.1%} of {safety["prompts"]} unsafe prompts that its author \
-knew, and {safety["recall_new"]:.1%} of {safety["prompts_new"]} written afterwards: it is a blocklist, no guarantee.
+It blocks {safety["false_positives"]} of {safety["sentences"]:,} sentences of the validation text,
+{safety["recall"]:.1%} of {safety["prompts"]} unsafe prompts that its author knew, and {safety["recall_new"]:.1%} of
+{safety["prompts_new"]} written afterwards: it is a blocklist, no guarantee.
 """
 
 

@@ -10,6 +10,7 @@ from minimal_llm.config import Config
 from minimal_llm.decoder import TorchDecoder
 from minimal_llm.errors import ValidationError
 from minimal_llm.evaluation import Evaluation, total
+from minimal_llm.exported import measure_exports
 from minimal_llm.files import read_json, write_json, write_text
 from minimal_llm.gates import Gate, all_passed, as_json, budget_gates, quality_gates
 from minimal_llm.language import LANGUAGES
@@ -45,14 +46,17 @@ def validate(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
             quality[language] |= {"agreement": agreement.share, "agreement_groups": agreement.groups}
     validation_text = decode_side(tokens.val, tokenizer)
     quality["safety"] = measure_safety(SafetyFilter.load(), split_sentences(validation_text))
+    exports = measure_exports(inputs, tokens.val)
+    quality["int8"] = {"loss_increase": exports["onnx-int8"]["loss"] - exports["onnx"]["loss"]}
     gates = quality_gates(quality, training["epoch_history"], config.validate_)
-    inference = measure_in_fresh_process(inputs.best_model)
-    budgets = budget_gates(inference, config.validate_)
+    inference = {"fp32": measure_in_fresh_process(inputs.best_model)}
+    inference |= {name.replace("-", "_"): measured["cost"] for name, measured in exports.items()}
+    budgets = budget_gates(inference["fp32"], config.validate_)
 
     write_json(outputs.validation_metrics, {**quality, "gates": as_json(gates), "passed": all_passed(gates)})
     write_json(
         outputs.inference_metrics,
-        {"fp32": inference, "gates": as_json(budgets), "passed": all_passed(budgets)},
+        {**inference, "gates": as_json(budgets), "passed": all_passed(budgets)},
     )
     report = Report(
         training=training, quality=quality, inference=inference, gates={**gates, **budgets}, samples=samples
@@ -101,13 +105,19 @@ def _read_training_metrics(inputs: Artifacts) -> dict[str, Any]:
 
 
 def _announce(quality: dict[str, Any], inference: dict[str, Any], gates: dict[str, Gate], outputs: Artifacts) -> None:
+    torch_figures, device = inference["fp32"], inference["onnx_int8"]
     print(
         f"corpus: {quality['corpus']}; validation loss {quality['val_loss']:.3f}, perplexity "
         f"{quality['val_perplexity']:.1f}, {quality['val_bits_per_byte']:.3f} bits a byte, gap {quality['gap']:.2f}\n"
-        f"inference: p95 {inference['latency_p95_ms']:.2f} ms a token, {inference['tokens_per_s']:,.0f} tokens/s, "
-        f"RSS {inference['rss_mb']:.0f} MB, peak {inference['peak_mb']:.0f} MB\n"
+        f"inference: {_cost(torch_figures)}; exported as int8: {_cost(device)}, "
+        f"validation loss {quality['int8']['loss_increase']:+.4f}\n"
         f"gates: {sum(gate.passed for gate in gates.values())} of {len(gates)} passed; read {outputs.report}"
     )
+
+
+def _cost(figures: dict[str, Any]) -> str:
+    return f"p95 {figures['latency_p95_ms']:.2f} ms a token, {figures['tokens_per_s']:,.0f} tokens/s, \
+{figures['peak_mb']:.0f} MB at most"
 
 
 def _fail_if_missed(gates: dict[str, Gate], strict: bool) -> None:

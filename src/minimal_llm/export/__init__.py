@@ -24,6 +24,7 @@ FORMATS = {
         "safetensors_format", ("model.safetensors", "tokenizer.model"), "minimal-llm[train] safetensors"
     ),
     "onnx": Format("onnx_format", ("model.onnx", "tokenizer.model"), "onnxruntime sentencepiece"),
+    "onnx-int8": Format("onnx_int8_format", ("model.onnx", "tokenizer.model"), "onnxruntime sentencepiece"),
     "gguf": Format("gguf_format", ("model.gguf",), "llama-cpp-python"),
     "hf": Format(
         "hf_format",

@@ -24,7 +24,7 @@ from minimal_llm import __version__
 from minimal_llm.export.source import Source, layer_weights
 from minimal_llm.model import NORM_EPSILON, ROPE_BASE, Architecture
 
-OPSET = 23  # the first with RMSNormalization, RotaryEmbedding and Attention: ONNX Runtime 1.23
+OPSET = 23  # the first with RMSNormalization, RotaryEmbedding and Attention; ONNX Runtime 1.24 takes an empty past
 IR_VERSION = 11  # that of the ONNX release with this opset
 
 USAGE = """\
@@ -55,7 +55,7 @@ the `past` of the next call come out. P starts at 0, and P + T is at most the co
 literal U+2581, with which it writes spaces, as a space; minimal-llm spells that character in bytes."""
 
 
-class _Graph:
+class Graph:
     """Nodes and constants, added in order."""
 
     def __init__(self) -> None:
@@ -76,14 +76,22 @@ class _Graph:
         gain = self.constant(f"{name}.weight", weight)
         return self.add("RMSNormalization", [x, gain], name, epsilon=NORM_EPSILON, axis=-1)
 
-    def project(self, x: str, weight: NDArray[np.generic], name: str) -> str:
+    def lookup(self, table: NDArray[np.float32], ids: str, name: str) -> str:
+        """Add the rows of a (V, C) table that some ids name."""
+        return self.add("Gather", [self.constant(f"{name}.weight", table), ids], name)
+
+    def project(self, x: str, weight: NDArray[np.float32], name: str) -> str:
         """Add the product with a (outputs, inputs) weight."""
         return self.add("MatMul", [x, self.constant(f"{name}.weight", weight.T)], name)
 
 
 def files(source: Source) -> dict[str, bytes]:
     """Return the content of each file of the export by its name; equal models give equal bytes."""
-    model = build(source)
+    return as_files(build(source, Graph()), source)
+
+
+def as_files(model: ModelProto, source: Source) -> dict[str, bytes]:
+    """Return a checked model and the tokenizer as the files of an export."""
     checker.check_model(model, full_check=True)
     return {
         "model.onnx": model.SerializeToString(deterministic=True),
@@ -91,12 +99,12 @@ def files(source: Source) -> dict[str, bytes]:
     }
 
 
-def build(source: Source) -> ModelProto:
-    """Return the graph with its weights and metadata."""
-    shape, graph = source.architecture, _Graph()
+def build(source: Source, graph: Graph) -> ModelProto:
+    """Return the model, metadata included, whose nodes and weights `graph` collects."""
+    shape = source.architecture
     _add_cache_inputs(graph, shape)
     _add_rotary(graph, shape)
-    x = graph.add("Gather", [graph.constant("embedding.weight", source.weights["embedding.weight"]), "tokens"], "x")
+    x = graph.lookup(source.weights["embedding.weight"], "tokens", "embedding")
     for number in range(shape.layers):
         x = _add_layer(graph, source, number, x)
     last = graph.add("Gather", [x, graph.constant("last_index", np.array(-1))], "last", axis=1)  # (B, C)
@@ -106,7 +114,7 @@ def build(source: Source) -> ModelProto:
     return _wrap(graph, source)
 
 
-def _add_cache_inputs(graph: _Graph, shape: Architecture) -> None:
+def _add_cache_inputs(graph: Graph, shape: Architecture) -> None:
     """Split the past into past.N.key and past.N.value, (B, H, P, D) each."""
     graph.constant("stack_axes", np.array([0, 1]))
     layers = [f"past.{number}" for number in range(shape.layers)]
@@ -117,7 +125,7 @@ def _add_cache_inputs(graph: _Graph, shape: Architecture) -> None:
         graph.add("Squeeze", [f"{layer}.values", "stack_axes"], f"{layer}.value")
 
 
-def _add_rotary(graph: _Graph, shape: Architecture) -> None:
+def _add_rotary(graph: Graph, shape: Architecture) -> None:
     """Look up cos and sin, (B, T, D/2), of the positions P to P + T."""
     head_size = shape.d_model // shape.heads
     frequencies = ROPE_BASE ** (-np.arange(0, head_size, 2) / head_size)  # (D/2,)
@@ -134,7 +142,7 @@ def _add_rotary(graph: _Graph, shape: Architecture) -> None:
         graph.add("Expand", [f"{name}.rows", wanted], name)
 
 
-def _add_layer(graph: _Graph, source: Source, number: int, x: str) -> str:
+def _add_layer(graph: Graph, source: Source, number: int, x: str) -> str:
     weights, name = layer_weights(source, number), f"layer.{number}"
     normed = graph.norm(x, weights["attention_norm"], f"{name}.attention_norm")
     fused = source.weights[f"blocks.{number}.attention.qkv.weight"]
@@ -147,7 +155,7 @@ def _add_layer(graph: _Graph, source: Source, number: int, x: str) -> str:
     return graph.add("Add", [attended, graph.project(gated, weights["down"], f"{name}.down")], f"{name}.fed")
 
 
-def _add_attention(graph: _Graph, shape: Architecture, number: int, qkv: str) -> str:
+def _add_attention(graph: Graph, shape: Architecture, number: int, qkv: str) -> str:
     """Mix the values, (B, T, C), and stack the grown keys and values as present.N, (1, 2, B, H, P + T, D)."""
     name, present = f"layer.{number}", f"present.{number}"
     graph.add("Split", [qkv], f"{name}.q", f"{name}.k", f"{name}.v", axis=-1, num_outputs=3)
@@ -167,14 +175,14 @@ def _add_attention(graph: _Graph, shape: Architecture, number: int, qkv: str) ->
     return f"{name}.mixed"
 
 
-def _add_gate(graph: _Graph, name: str, gate_up: str) -> str:
+def _add_gate(graph: Graph, name: str, gate_up: str) -> str:
     graph.add("Split", [gate_up], f"{name}.gate", f"{name}.up", axis=-1, num_outputs=2)
     graph.add("Sigmoid", [f"{name}.gate"], f"{name}.sigmoid")
     graph.add("Mul", [f"{name}.gate", f"{name}.sigmoid"], f"{name}.silu")
     return graph.add("Mul", [f"{name}.silu", f"{name}.up"], f"{name}.gated")
 
 
-def _wrap(graph: _Graph, source: Source) -> ModelProto:
+def _wrap(graph: Graph, source: Source) -> ModelProto:
     shape = source.architecture
     cache = (shape.layers, 2, "B", shape.heads)
     inputs = [

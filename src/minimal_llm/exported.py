@@ -1,0 +1,58 @@
+"""The exported model held against the original: what it costs to run, and what the export did to the loss."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minimal_llm.artifacts import Artifacts
+from minimal_llm.device import OnnxDecoder
+from minimal_llm.export import export
+from minimal_llm.generation import Decoder
+from minimal_llm.runtime import measure_in_fresh_process
+from minimal_llm.token_files import Ids
+
+FORMATS = ("onnx", "onnx-int8")
+WINDOWS = 128  # of validation text, spread evenly over it
+BATCH = 32
+
+
+def measure_exports(inputs: Artifacts, tokens: Ids) -> dict[str, dict[str, Any]]:
+    """Return for each format its `loss` on a sample of the tokens, and its cost as `runtime.measure` gives it."""
+    measured = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in FORMATS:
+            folder = Path(scratch) / name
+            export(inputs.best_model, inputs.tokenizer_model, inputs.root, name, folder)
+            loss = decoder_loss(OnnxDecoder(folder / "model.onnx", threads=1), tokens)
+            measured[name] = {"loss": loss, "cost": measure_in_fresh_process(folder / "model.onnx")}
+    return measured
+
+
+def decoder_loss(decoder: Decoder, tokens: Ids) -> float:
+    """Return the mean cross-entropy in nats of WINDOWS windows of the decoder's context, read token by token.
+
+    It goes through the runtime that a device uses, and so holds all that the runtime rounds.
+    """
+    length = min(decoder.context, len(tokens))
+    count = min(WINDOWS, len(tokens) // length)
+    starts = np.arange(count) * (len(tokens) // count)
+    windows = np.stack([tokens[start : start + length] for start in starts]).astype(np.int64)  # (count, T)
+    nats = sum(_batch_nats(decoder, windows[first : first + BATCH]) for first in range(0, count, BATCH))
+    return nats / (count * (length - 1))
+
+
+def _batch_nats(decoder: Decoder, windows: np.ndarray[Any, np.dtype[np.int64]]) -> float:
+    nats = 0.0
+    logits = decoder.start(windows[:, :1].tolist())
+    for position in range(1, windows.shape[1]):
+        targets = windows[:, position]
+        largest = logits.max(axis=1, keepdims=True)
+        total = np.log(np.exp(logits - largest).sum(axis=1)) + largest[:, 0]
+        nats += float((total - logits[np.arange(len(targets)), targets]).sum(dtype=np.float64))
+        if position < windows.shape[1] - 1:
+            logits = decoder.advance(targets.tolist())
+    return nats

@@ -1,0 +1,103 @@
+"""Exported models in ONNX Runtime, as a small device runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from minimal_llm.cli import main
+from minimal_llm.device import OnnxDecoder
+from minimal_llm.evaluation import evaluate
+from minimal_llm.exported import decoder_loss
+from minimal_llm.model_file import load_model
+from minimal_llm.token_files import read_tokens
+from tests.conftest import clean_environment, copy_folder
+
+FORMATS = ("onnx", "onnx-int8")
+WITHOUT_TORCH = """
+import sys
+from minimal_llm.cli import main
+code = main(sys.argv[1:])
+heavy = {"torch", "dvc", "pydantic", "onnx"} & set(sys.modules)
+sys.exit(f"loaded: {heavy}" if heavy else code)
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the small trained model in both formats. Do not write into it."""
+    folder = tmp_path_factory.mktemp("exported")
+    for name in FORMATS:
+        model = str(trained_folder / "best_model.pt")
+        assert main(["export", "--model", model, "--format", name, "-o", str(folder / name)]) == 0
+    return folder
+
+
+def generate(model: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, "generate", "--model", str(model), *arguments],
+        capture_output=True,
+        text=True,
+        env=clean_environment(),
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_the_logits_are_those_of_torch_token_by_token_and_close_to_them_as_int8(
+    exported: Path, trained_folder: Path
+) -> None:
+    model = load_model(trained_folder / "best_model.pt").model
+    decoders = [OnnxDecoder(exported / name / "model.onnx", threads=1) for name in FORMATS]
+    tokens = np.random.default_rng(0).integers(0, model.architecture.vocab_size, (2, 32)).tolist()
+    both = [decoder.start([row[:5] for row in tokens]) for decoder in decoders]
+    for position in range(5, 32):
+        with torch.no_grad():
+            expected = model(torch.tensor([row[:position] for row in tokens])).numpy()
+        assert np.allclose(both[0], expected, atol=1e-4)
+        assert np.corrcoef(both[1].ravel(), expected.ravel())[0, 1] > 0.999
+        both = [decoder.advance([row[position] for row in tokens]) for decoder in decoders]
+    assert [decoder.length for decoder in decoders] == [32, 32]
+
+
+def test_the_loss_through_the_decoder_is_that_of_the_model(exported: Path, trained_folder: Path) -> None:
+    tokens = read_tokens(trained_folder / "tokens").val[:200]
+    model = load_model(trained_folder / "best_model.pt").model
+    windows = [tokens[start : start + 32] for start in range(0, 192, 33)]
+    parts = [evaluate(model, window) for window in windows]
+    expected = sum(part.nats for part in parts) / sum(part.tokens for part in parts)
+    decoder = OnnxDecoder(exported / "onnx" / "model.onnx", threads=1)
+    assert decoder_loss(decoder, tokens[:198]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_text_without_torch_in_the_process_is_that_with_torch(exported: Path, trained_folder: Path) -> None:
+    arguments = ["The dog", "--temp", "0", "-n", "60", "--json"]
+    device = json.loads(generate(exported / "onnx", *arguments).stdout)
+    command = [sys.executable, "-m", "minimal_llm.cli", "generate", "--model", str(trained_folder / "best_model.pt")]
+    done = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, env=clean_environment(), check=True, timeout=120
+    )
+    assert device["samples"] == json.loads(done.stdout)["samples"]
+
+
+def test_int8_takes_less_than_a_third_of_the_file(exported: Path) -> None:
+    sizes = [(exported / name / "model.onnx").stat().st_size for name in FORMATS]
+    assert sizes[1] < 0.33 * sizes[0]  # a small model: graph and scales weigh more here than with the defaults
+
+
+def test_a_damaged_or_foreign_file_and_another_tokenizer_are_refused(exported: Path, tmp_path: Path) -> None:
+    folder = copy_folder(exported / "onnx", tmp_path)
+    whole = (folder / "model.onnx").read_bytes()
+    (folder / "model.onnx").write_bytes(whole[: len(whole) // 2])
+    assert "is no model that this project exported" in generate(folder, "a", code=5).stderr
+    (folder / "model.onnx").write_bytes(whole)
+    (folder / "tokenizer.model").write_bytes(b"other")
+    assert "was trained with tokenizer" in generate(folder, "a", code=5).stderr
