@@ -43,8 +43,15 @@ def test_the_table_of_the_reference_runs_is_that_of_the_metrics_files(number: in
     assert shown["training, tokens/s"] == f"{speed['tokens_per_s']:,.0f}"
     assert shown["generation, one thread: tokens/s"] == f"{inference['tokens_per_s']:,.0f}"
     assert shown["generation: p95 a token"] == f"{inference['latency_p95_ms']:.2f} ms"
-    memory = f"{inference['rss_mb']:.0f} / {inference['peak_mb']:.0f} MB"
-    assert shown["generation: resident / peak memory"] == memory
+    costs = read(Path(str(files).format("inference")))
+    labels = {"fp32": "generation", "onnx": "exported to ONNX", "onnx_int8": "as int8"}
+    for name, label in labels.items():
+        memory = f"{costs[name]['rss_mb']:.0f} / {costs[name]['peak_mb']:.0f} MB"
+        assert shown[f"{label}: resident / peak memory"] == memory
+    for name in ("onnx", "onnx_int8"):
+        assert shown[f"{labels[name]}: tokens/s"] == f"{costs[name]['tokens_per_s']:,.0f}"
+    sizes = " / ".join(f"{costs[name]['model_file_mb']:.1f}" for name in ("onnx", "onnx_int8"))
+    assert shown["file, fp32 / int8"] == f"{sizes} MB"
 
 
 def test_the_readme_is_one_that_a_person_reads() -> None:
