@@ -250,7 +250,7 @@ def test_an_earlier_export_is_replaced_and_anything_else_is_left_alone(data: Art
 def test_a_format_that_does_not_exist_is_refused(data: Artifacts, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="'pickle'") as refused:
         exported(data, "pickle", tmp_path / "out")
-    assert "safetensors, onnx, gguf, hf" in refused.value.remedy
+    assert ", ".join(FORMATS) in refused.value.remedy
 
 
 def test_a_missing_library_is_named(data: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
