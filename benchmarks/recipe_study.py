@@ -93,22 +93,19 @@ BASE = _train(
 EARLIER = _train(learning_rate=3e-4, warmup_steps=0, min_learning_rate_ratio=0.0, dropout=0.0)
 TRIALS = {
     "earlier recipe": Trial(EARLIER, EarlierEngine, FULL, (1, 2)),
-    "default": Trial({}, Engine, FULL, (1, 2)),
-    "constant dropout": Trial(_train(dropout_rise_ratio=0.0), Engine, FULL, (1, 2)),
-    "dropout 0.2": Trial(_train(dropout=0.2), Engine, FULL),
-    "weight decay 1, dropout 0.2": Trial(_train(weight_decay=1.0, dropout=0.2), Engine, FULL),
+    # Seed 1234 is that of the reference runs, whose history.csv of either recipe was taken over.
+    "default": Trial({}, Engine, FULL, (1234, 1)),
+    "constant dropout": Trial(_train(dropout_rise_ratio=0.0), Engine, FULL, (1234, 1)),
     "Muon": Trial({}, MuonEngine, FULL),
-    "5 epochs: default": Trial(seeds=(1, 2)),
+    "5 epochs: default": Trial(),
+    "5 epochs: dropout 0": Trial(_train(dropout=0.0)),
     "5 epochs: rate 1e-3": Trial(_train(learning_rate=1e-3)),
-    "5 epochs: rate 4e-3": Trial(_train(learning_rate=4e-3), seeds=(1, 2)),
-    "5 epochs: rate 8e-3": Trial(_train(learning_rate=8e-3)),
+    "5 epochs: rate 4e-3": Trial(_train(learning_rate=4e-3)),
     "5 epochs: no warm-up": Trial(_train(warmup_steps=0)),
     "5 epochs: floor 0": Trial(_train(min_learning_rate_ratio=0.0)),
     "5 epochs: weight decay 0": Trial(_train(weight_decay=0.0)),
     "5 epochs: weight decay 1": Trial(_train(weight_decay=1.0)),
-    "5 epochs: dropout 0": Trial(_train(dropout=0.0)),
-    "5 epochs: dropout 0.2": Trial(_train(dropout=0.2)),
-    "5 epochs: Muon": Trial({}, MuonEngine, seeds=(1, 2)),
+    "5 epochs: Muon": Trial({}, MuonEngine),
     "5 epochs: wide init": Trial({}, WideInitEngine),
 }
 
