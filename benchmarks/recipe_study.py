@@ -1,7 +1,7 @@
 """The runs that the default recipe rests on: one change at a time, on the tokens in data/tokens.
 
     python benchmarks/recipe_study.py                       # what there is, and what is measured
-    python benchmarks/recipe_study.py dropout-0.2 --seed 2  # run one, about as long as a training run
+    python benchmarks/recipe_study.py Muon --seed 2         # run one, about as long as a training run
     python benchmarks/recipe_study.py --all                 # run all that are not measured yet
 
 Results are kept in docs/reference/recipe_study.json; docs/RECIPE.md shows them.

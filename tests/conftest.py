@@ -43,6 +43,15 @@ def run_stage(stage: str, folder: Path, *flags: str, tiny: bool = True) -> subpr
     )
 
 
+def run_program(*command: str, code: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The finished command, after checking its exit code."""
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, env=clean_environment(), check=False, timeout=120
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
 def succeed(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
     """The finished process, after asserting that it went well."""
     assert done.returncode == 0, f"{done.args} exited {done.returncode}\n{done.stdout}\n{done.stderr}"

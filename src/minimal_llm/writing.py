@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import Iterator
@@ -115,8 +116,13 @@ def write_many(runtime: Runtime, prompt: str, tokens: int, sampling: Sampling, c
     return writer.written()
 
 
-def _refuse_unsafe(prompt: str, safe: bool) -> None:
-    violation = SafetyFilter.load().check(prompt) if safe else None
+@functools.cache
+def _rules() -> SafetyFilter:
+    return SafetyFilter.load()  # a quarter of a second: once a process, not once a prompt
+
+
+def _refuse_unsafe(prompt: str, rules: SafetyFilter | None) -> None:
+    violation = rules.check(prompt) if rules is not None else None
     if violation is not None:
         raise BlockedError(
             f"the prompt falls under the category {violation.category!r} of the safety filter: "
@@ -166,8 +172,8 @@ class _Writer:
     def __init__(
         self, runtime: Runtime, prompt: str, tokens: int, sampling: Sampling, count: int, *, safe: bool
     ) -> None:
-        _refuse_unsafe(prompt, safe)
-        rules = SafetyFilter.load() if safe else None
+        rules = _rules() if safe else None
+        _refuse_unsafe(prompt, rules)
         ids = [runtime.tokenizer.bos_id, *runtime.tokenizer.encode(prompt)]
         self._prompt, self._sampling, self._tokens = prompt, sampling, tokens
         self._texts = [_Text(runtime, prompt, rules) for _ in range(count)]

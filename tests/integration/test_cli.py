@@ -12,7 +12,7 @@ import pexpect
 import pytest
 import torch
 
-from tests.conftest import clean_environment, copy_folder
+from tests.conftest import clean_environment, copy_folder, run_program
 
 COMMAND = [sys.executable, "-m", "minimal_llm.cli"]
 
@@ -24,17 +24,7 @@ def model(trained_folder: Path) -> Path:
 
 def run(*arguments: str | Path, code: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """The finished command, after checking its exit code."""
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env=clean_environment(),
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == code, done.stderr
-    return done
+    return run_program(*COMMAND, *map(str, arguments), code=code, stdin=stdin)
 
 
 def test_a_prompt_is_continued_on_stdout_and_measured_on_stderr(model: Path) -> None:

@@ -17,7 +17,7 @@ from minimal_llm.evaluation import evaluate
 from minimal_llm.exported import decoder_loss
 from minimal_llm.model_file import load_model
 from minimal_llm.token_files import read_tokens
-from tests.conftest import clean_environment, copy_folder
+from tests.conftest import copy_folder, run_program
 
 FORMATS = ("onnx", "onnx-int8")
 WITHOUT_TORCH = """
@@ -40,16 +40,8 @@ def exported(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def generate(model: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, "generate", "--model", str(model), *arguments],
-        capture_output=True,
-        text=True,
-        env=clean_environment(),
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == code, done.stderr
-    return done
+    program = (sys.executable, "-c", WITHOUT_TORCH, "generate", "--model", str(model))
+    return run_program(*program, *arguments, code=code)
 
 
 def test_the_logits_are_those_of_torch_token_by_token_and_close_to_them_as_int8(
@@ -81,10 +73,8 @@ def test_the_loss_through_the_decoder_is_that_of_the_model(exported: Path, train
 def test_text_without_torch_in_the_process_is_that_with_torch(exported: Path, trained_folder: Path) -> None:
     arguments = ["The dog", "--temp", "0", "-n", "60", "--json"]
     device = json.loads(generate(exported / "onnx", *arguments).stdout)
-    command = [sys.executable, "-m", "minimal_llm.cli", "generate", "--model", str(trained_folder / "best_model.pt")]
-    done = subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, env=clean_environment(), check=True, timeout=120
-    )
+    program = (sys.executable, "-m", "minimal_llm.cli", "generate", "--model", str(trained_folder / "best_model.pt"))
+    done = run_program(*program, *arguments)
     assert device["samples"] == json.loads(done.stdout)["samples"]
 
 
