@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DATA = Path("data")
+PICTURES = ("loss", "learning_rate", "gradient_norm", "bits_per_byte", "latency", "memory")  # of the report
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,12 @@ class Artifacts:
 
     root: Path = DATA
     tokenizer_name: str = "bilingual_8k"
+
+    # parameters
+    @property
+    def parameters_checked(self) -> Path:
+        """There for DVC alone: every stage comes after the one that makes it."""
+        return self.root / "parameters_checked.txt"
 
     # download
     @property
@@ -86,6 +93,22 @@ class Artifacts:
         return self.root / "metrics" / "inference.json"
 
     @property
+    def summary(self) -> Path:
+        return self.root / "metrics" / "summary.json"
+
+    @property
+    def cost(self) -> Path:
+        return self.root / "metrics" / "cost.json"
+
+    @property
+    def latency(self) -> Path:
+        return self.root / "plots" / "latency.csv"
+
+    def picture(self, name: str) -> Path:
+        """Return the path of one of PICTURES."""
+        return self.root / "plots" / f"{name}.png"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.md"
 
@@ -111,7 +134,15 @@ class Artifacts:
                 self.train_speed,
                 self.history,
             ),
-            "validate": (self.validation_metrics, self.inference_metrics, self.report),
+            "validate": (
+                self.validation_metrics,
+                self.inference_metrics,
+                self.summary,
+                self.cost,
+                self.latency,
+                *(self.picture(name) for name in PICTURES),
+                self.report,
+            ),
         }[stage]
 
 

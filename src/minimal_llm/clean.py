@@ -19,6 +19,7 @@ def costly(artifacts: Artifacts) -> dict[str, list[Path]]:
     """Return what there is to delete, by what it would take to make it again. Committed metrics are not among it."""
     groups = {
         "corpus, tokenizer and token files (seconds to make again)": [
+            artifacts.parameters_checked,
             artifacts.corpus,
             artifacts.corpus_manifest,
             artifacts.tokenizer_model,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from minimal_llm.errors import ConfigurationError
 
@@ -85,7 +87,10 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelConfig:
         if self.d_model % self.heads:
-            raise ValueError(f"model.heads is {self.heads}, which does not divide model.d_model, {self.d_model}")
+            fitting = ", ".join(str(heads) for heads in range(1, 17) if self.d_model % (2 * heads) == 0)
+            raise ValueError(
+                f"model.heads is {self.heads}, which does not divide model.d_model, {self.d_model}; these do: {fitting}"
+            )
         if self.d_model // self.heads % 2:
             raise ValueError(
                 f"model.d_model / model.heads is {self.d_model // self.heads}: rotary positions need an even number"
@@ -175,6 +180,27 @@ def flatten(config: Section) -> dict[str, Any]:
     return flat
 
 
+def describe_range(key: str) -> str:
+    """Return what a parameter may be in words, "at least 1 and at most 100", or "" if it is no bounded number."""
+    section: Any = Config
+    *sections, name = key.split(".")
+    for part in sections:
+        section = _fields(section)[part].annotation
+    bounds = {type(bound): bound for bound in _bounds(_fields(section)[name])}
+    words = ((Ge, "ge", "at least"), (Gt, "gt", "above"), (Le, "le", "at most"), (Lt, "lt", "below"))
+    return " and ".join(f"{word} {getattr(bounds[kind], end):.10g}" for kind, end, word in words if kind in bounds)
+
+
+def _fields(section: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
+def _bounds(field: FieldInfo) -> list[Any]:
+    # those of "auto | a number" are inside of the union: Annotated[int, ..., FieldInfo(metadata=[Ge, Le])]
+    inner = [given for choice in get_args(field.annotation) for given in getattr(choice, "__metadata__", ())]
+    return [*field.metadata, *(bound for given in inner for bound in getattr(given, "metadata", ()))]
+
+
 def _read_params(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -207,6 +233,8 @@ def _describe(problem: Any) -> str:
             return f"{key} = {problem['input']!r}: there is no such parameter"
         case "value_error":
             return f"{key}: {problem['ctx']['error']}"
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            return f"{key} = {problem['input']!r}: it should be {describe_range(key)}"
         case _:
             text = problem["msg"].replace("Input should be", "it should be")
             return f"{key} = {problem['input']!r}: {text}"

@@ -15,6 +15,8 @@ class TorchDecoder:
 
     def __init__(self, model: TinyTransformer) -> None:
         self._model = model
+        # (C, V): a product of one row with it takes half the time that it takes with the (V, C) of the layer
+        self._head = model.head.weight.detach().t().contiguous()
         self._cache = self._empty_cache(1)
 
     @property
@@ -38,12 +40,13 @@ class TorchDecoder:
 
     @torch.inference_mode()
     def _read(self, tokens: torch.Tensor) -> Logits:
-        logits: Logits = self._model(tokens.to(self._device), self._cache).cpu().numpy()
+        states = self._model.hidden(tokens.to(self._device), self._cache)[:, -1]  # (B, C)
+        logits: Logits = (states @ self._head).cpu().numpy()
         return logits
 
     @property
     def _device(self) -> torch.device:
-        return self._model.head.weight.device
+        return self._head.device
 
     def _empty_cache(self, batch_size: int) -> KVCache:
         return KVCache(self._model.architecture, batch_size, self._device)

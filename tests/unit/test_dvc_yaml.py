@@ -91,7 +91,7 @@ def test_the_outputs_of_a_stage_are_those_that_artifacts_names(name: str) -> Non
 
 
 def test_every_data_dependency_is_the_output_of_an_earlier_stage() -> None:
-    made: set[str] = set()
+    made = {str(Artifacts().parameters_checked)}
     for name in STAGES:
         stage = stages()[name]
         assert {dep for dep in expanded(stage["deps"]) if dep.startswith("data/")} <= made
@@ -99,9 +99,18 @@ def test_every_data_dependency_is_the_output_of_an_earlier_stage() -> None:
 
 
 def test_every_parameter_belongs_to_a_stage_and_is_listed_key_by_key() -> None:
-    listed = {key for stage in stages().values() for key in stage["params"]}
+    listed = {key for name in STAGES for key in stages()[name]["params"]}
     known = {key.removesuffix(".en").removesuffix(".es") for key in flatten(load_config(ROOT / "params.yaml"))}
     assert listed == known - SHAPES_NO_RESULT
+
+
+def test_nothing_runs_before_all_parameters_are_checked() -> None:
+    checked = stages()["parameters"]
+    assert set(checked["params"]) == {key.split(".")[0] for key in flatten(load_config(ROOT / "params.yaml"))}
+    assert checked["outs"] == [str(Artifacts().parameters_checked)]
+    assert set(stages()) - {"parameters"} == set(STAGES)
+    # The others take what the download stage makes, so one edge puts all of them after the check.
+    assert checked["outs"][0] in stages()[STAGES[0]]["deps"]
 
 
 def test_metrics_and_plots_are_kept_in_git_so_that_they_can_be_read_right_after_a_clone() -> None:
@@ -125,6 +134,7 @@ def test_the_fingerprint_of_a_run_covers_all_code_that_the_loop_is_made_of() -> 
         "tokenizer.py",
         "model_file.py",  # how state is stored, not what it is
         "training/checkpoint.py",
+        "training/live.py",  # what a run says of itself
         "training/runs.py",
         "training/signals.py",  # when a run stops, not what it computes
     }

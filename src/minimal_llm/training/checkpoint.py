@@ -56,7 +56,7 @@ class Progress:
     gradient_norm_sum: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # spent so far, by what on
-    seconds_before_epoch: float = 0.0
+    epoch_seconds: list[float] = field(default_factory=list)  # of the run, when each epoch was done
     best_epoch: int = 0
     best_val_loss: float = float("inf")
 

@@ -109,5 +109,6 @@ def write_speed(artifacts: Artifacts, compute: Compute, progress: Progress, toke
             "peak_memory_mb": round(peak_memory_mb(), 1),
             **asdict(compute),
             "cpu": cpu_name(),
+            "epoch_seconds": [round(done, 1) for done in progress.epoch_seconds],  # of the run, when each was done
         },
     )

@@ -24,6 +24,7 @@ from minimal_llm.token_files import TokenFiles
 from minimal_llm.tokenizer import Tokenizer
 from minimal_llm.training.checkpoint import Checkpoints, Progress, State
 from minimal_llm.training.engine import Engine, architecture_of, copy_weights
+from minimal_llm.training.live import LiveLog
 from minimal_llm.training.signals import StopNow, StopRequest, catch_signals
 
 SAMPLE_PROMPTS = {"en": "Once upon a time", "es": "Había una vez"}
@@ -53,6 +54,7 @@ class Trainer:
         self._tokenizer = tokenizer
         self._compute = compute
         self._checkpoints = checkpoints
+        self._log = LiveLog(checkpoints.folder)
         self._steps_diverged = 0
         self._first_step = True
         self._saved_at = time.monotonic()
@@ -84,12 +86,26 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM came; a checkpoint of that very step is written.
             TrainingError: the loss is no longer a finite number, or a checkpoint cannot be written.
         """
-        with catch_signals() as stop:
+        with catch_signals() as stop, self._logged():
             while self.progress.epoch < self._config.train.epochs:
                 self._train_epoch(stop)
                 self._close_epoch(stop)
             if stop.requested:  # during the last checkpoint
                 self._interrupt()
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        """Tell the live log how the block begins and ends."""
+        self._log.start(self._config, self.batches.steps, self.batches.tokens_per_step)
+        state = "failed"
+        try:
+            yield
+            state = "finished"
+        except Interrupted:
+            state = "interrupted"
+            raise
+        finally:
+            self._log.end(state)
 
     def _train_epoch(self, stop: StopRequest) -> None:
         progress = self.progress
@@ -118,6 +134,7 @@ class Trainer:
                 progress.step += 1
                 with self._timed("logging"):
                     bar.update()
+                    self._log.step(progress.epoch + 1, progress.step, loss)
                 if stop.requested:
                     self._interrupt()
                 self._save_in_time()
@@ -161,12 +178,12 @@ class Trainer:
             epoch=progress.epoch + 1,
             history=[*progress.history, row],
             seconds=progress.seconds,
-            seconds_before_epoch=sum(progress.seconds.values()),
+            epoch_seconds=[*progress.epoch_seconds, sum(progress.seconds.values())],
             best_epoch=best_epoch,
             best_val_loss=best_val_loss,
         )
         with self._timed("logging"):
-            self._print_epoch(row, sum(progress.seconds.values()) - progress.seconds_before_epoch)
+            self._report_epoch(row)
         self._save()
 
     def _samples(self) -> dict[str, str]:
@@ -177,8 +194,12 @@ class Trainer:
             for language, prompt in SAMPLE_PROMPTS.items()
         }
 
-    def _print_epoch(self, row: dict[str, Any], seconds: float) -> None:
-        best = " *" if row["epoch"] == self.progress.best_epoch else ""
+    def _report_epoch(self, row: dict[str, Any]) -> None:
+        """Print an epoch, and write it to the live log."""
+        before, done = [0.0, *self.progress.epoch_seconds][-2:]
+        seconds, is_best = done - before, row["epoch"] == self.progress.best_epoch
+        self._log.epoch(row, seconds, is_best)
+        best = " *" if is_best else ""
         speed = self.batches.steps * self.batches.tokens_per_step / max(seconds, 1e-9)
         print(
             f"epoch {row['epoch']:>3}/{self._config.train.epochs}  train {row['train_loss']:.3f}"
