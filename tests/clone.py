@@ -54,6 +54,7 @@ class Clone:
             "PYTHONPATH": str(folder / "src"),
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "GUTENBERG_MIRRORS": UNREACHABLE,
+            "PYTHON": "true",  # in place of the set-up, which would install the clone into the .venv that it shares
         }
         self.git("init", "--quiet")
         self.git("add", ".")

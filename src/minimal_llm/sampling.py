@@ -16,7 +16,7 @@ from minimal_llm.errors import ConfigurationError
 
 Logits = npt.NDArray[np.float32]
 
-BLOCK = 32  # logits
+GROUP = 32  # logits, of which the largest is looked at first
 
 RANGES = {  # what a value may be, ends included
     "temperature": (0.0, 100.0),
@@ -88,11 +88,11 @@ def penalise(logits: Logits, recent: Sequence[int], penalty: float) -> Logits:
 
 def likeliest(logits: Logits, count: int) -> npt.NDArray[np.int64]:
     """Return the ids of the `count` largest logits (0: of all), the largest first, the smaller id first where equal."""
-    if 0 < count * BLOCK < len(logits):
-        # The count-th largest of the maxima of blocks is a bound that at least `count` logits reach: few are left to
-        # sort. Partitioning all logits takes four times as long, a tenth of the time of a token.
-        whole = len(logits) // BLOCK * BLOCK
-        maxima = logits[:whole].reshape(-1, BLOCK).max(axis=1)
+    if 0 < count * GROUP < len(logits):
+        # The count-th largest of the maxima of groups is a bound that at least `count` logits reach: few are left to
+        # sort. A group is every n-th logit, because numpy takes maxima across rows much faster than along them.
+        whole = len(logits) // GROUP * GROUP
+        maxima = logits[:whole].reshape(GROUP, -1).max(axis=0)
         candidates = np.flatnonzero(logits >= np.partition(maxima, -count)[-count])
     else:
         candidates = np.arange(len(logits))
