@@ -84,6 +84,14 @@ def trained_folder(tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
+@pytest.fixture(scope="session")
+def validated_folder(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that the pipeline makes. Do not write into it."""
+    folder = copy_folder(trained_folder, tmp_path_factory.mktemp("validated"))
+    assert "gates:" in succeed(run_stage("validate", folder)).stdout
+    return folder
+
+
 def copy_folder(source: Path, target: Path) -> Path:
     """A copy that a test may write into."""
     for path in source.rglob("*"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from minimal_llm.artifacts import Artifacts
 from minimal_llm.device import OnnxDecoder
 from minimal_llm.export import export
 from minimal_llm.generation import Decoder
-from minimal_llm.runtime import measure_in_fresh_process
+from minimal_llm.runtime import Measurement, measure_in_fresh_process
 from minimal_llm.token_files import Ids
 
 FORMATS = ("onnx", "onnx-int8")
@@ -20,15 +21,23 @@ WINDOWS = 128  # of validation text, spread evenly over it
 BATCH = 32
 
 
-def measure_exports(inputs: Artifacts, tokens: Ids) -> dict[str, dict[str, Any]]:
-    """Return for each format its `loss` on a sample of the tokens, and its cost as `runtime.measure` gives it."""
+@dataclass(frozen=True)
+class Export:
+    """An exported model: its loss in nats a token on a sample of the validation text, and what it costs to run."""
+
+    loss: float
+    cost: Measurement
+
+
+def measure_exports(inputs: Artifacts, tokens: Ids) -> dict[str, Export]:
+    """Return what was measured of each format; `tokens` is the validation side."""
     measured = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in FORMATS:
             folder = Path(scratch) / name
             export(inputs.best_model, inputs.tokenizer_model, inputs.root, name, folder)
             loss = decoder_loss(OnnxDecoder(folder / "model.onnx", threads=1), tokens)
-            measured[name] = {"loss": loss, "cost": measure_in_fresh_process(folder / "model.onnx")}
+            measured[name] = Export(loss, measure_in_fresh_process(folder / "model.onnx"))
     return measured
 
 

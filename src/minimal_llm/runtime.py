@@ -2,7 +2,8 @@
 
     python -m minimal_llm.runtime data/best_model.pt 1      # one thread
 
-prints one JSON object. A process that has trained or evaluated would show memory that inference does not need.
+prints one JSON object: the figures, and every latency. A process that has trained or evaluated would show memory that
+inference does not need.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +29,16 @@ MEASURED_BATCHES = 100
 PROMPT = "Once upon a time"
 
 
-def measure_in_fresh_process(model: Path, threads: int = 1) -> dict[str, Any]:
-    """Return the figures of one-stream and eight-stream generation, keys as in metrics/inference.json.
+@dataclass(frozen=True)
+class Measurement:
+    """What inference costs: the figures, keys as in metrics/inference.json, and the latencies behind them."""
+
+    figures: dict[str, Any]
+    latencies_ms: list[float]
+
+
+def measure_in_fresh_process(model: Path, threads: int = 1) -> Measurement:
+    """Return what one-stream and eight-stream generation costs.
 
     Raises:
         ValidationError: the process failed; its last line of stderr is in the message.
@@ -37,12 +48,11 @@ def measure_in_fresh_process(model: Path, threads: int = 1) -> dict[str, Any]:
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ValidationError(f"measuring {model} failed: {reason}", remedy=" ".join(command), kind="internal")
-    figures: dict[str, Any] = json.loads(done.stdout)
-    return figures
+    return Measurement(**json.loads(done.stdout))
 
 
-def measure(model_path: Path, threads: int) -> dict[str, Any]:
-    """Return the figures of this process."""
+def measure(model_path: Path, threads: int) -> Measurement:
+    """Return what inference costs in this process."""
     started = time.perf_counter()
     from minimal_llm.generation import stream_tokens
     from minimal_llm.runtimes import load_runtime
@@ -52,15 +62,7 @@ def measure(model_path: Path, threads: int) -> dict[str, Any]:
     tokenizer = runtime.tokenizer
     ready = time.perf_counter() - started
     prompt = [tokenizer.bos_id, *tokenizer.encode(PROMPT)]
-    stream = stream_tokens(runtime.decoder, [prompt], Sampling(seed=1))
-    for _ in range(WARM_UP_TOKENS):
-        next(stream)
-    latencies = []
-    for _ in range(MEASURED_TOKENS):
-        begun = time.perf_counter()
-        next(stream)
-        latencies.append(1000 * (time.perf_counter() - begun))
-    ordered = sorted(latencies)
+    latencies = _latencies_ms(stream_tokens(runtime.decoder, [prompt], Sampling(seed=1)))
     rss = psutil.Process().memory_info().rss / 1e6
     peak = peak_memory_mb()
     streams = stream_tokens(runtime.decoder, [prompt] * STREAMS, Sampling(seed=1))
@@ -69,7 +71,8 @@ def measure(model_path: Path, threads: int) -> dict[str, Any]:
     for _ in range(MEASURED_BATCHES):
         next(streams)
     batch_seconds = time.perf_counter() - begun
-    return {
+    ordered = sorted(latencies)
+    figures = {
         "engine": runtime.engine,
         "latency_p50_ms": round(ordered[len(ordered) // 2], 3),
         "latency_p95_ms": round(ordered[int(len(ordered) * 0.95)], 3),
@@ -81,7 +84,20 @@ def measure(model_path: Path, threads: int) -> dict[str, Any]:
         "model_file_mb": round(model_path.stat().st_size / 1e6, 2),
         "threads": threads,
     }
+    return Measurement(figures, latencies)
+
+
+def _latencies_ms(stream: Iterator[object]) -> list[float]:
+    """Return how long each of MEASURED_TOKENS steps of a stream takes, once it is warm."""
+    for _ in range(WARM_UP_TOKENS):
+        next(stream)
+    latencies = []
+    for _ in range(MEASURED_TOKENS):
+        begun = time.perf_counter()
+        next(stream)
+        latencies.append(round(1000 * (time.perf_counter() - begun), 4))
+    return latencies
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Path(sys.argv[1]), int(sys.argv[2]))))
+    print(json.dumps(asdict(measure(Path(sys.argv[1]), int(sys.argv[2])))))

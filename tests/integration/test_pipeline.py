@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from minimal_llm.artifacts import PICTURES
 from tests.clone import Clone, needs_venv
 
 pytestmark = needs_venv
@@ -37,8 +39,9 @@ def test_an_experiment_runs_only_what_its_parameter_touches_and_can_be_compared(
         "validate": "completed",
     }
     difference = json.loads(restored.run("dvc", "metrics", "diff", "--json"))
-    assert difference["data/metrics/train.json"]["epochs"] == {"old": 2, "new": 1, "diff": -1}
-    assert difference["data/metrics/validation.json"]["val_loss"]["diff"] != 0
+    assert difference["data/metrics/summary.json"]["best_epoch"] == {"old": 2, "new": 1, "diff": -1}
+    assert difference["data/metrics/summary.json"]["val_loss"]["diff"] != 0
+    assert "train_minutes" in difference["data/metrics/cost.json"]
     assert "train.epochs" in restored.run("dvc", "exp", "show", "--csv").splitlines()[0]
     # Back to the old value: the result is known, nothing is trained.
     printed = restored.run("dvc", "exp", "run", "-S", "train.epochs=2")
@@ -163,6 +166,20 @@ def test_the_targets_explain_themselves(trained: Clone) -> None:
     assert "succeeded" in shown
     assert "Data and pipelines are up to date" in shown
     assert "val_loss" in trained.run("make", "metrics")
+
+
+def test_the_page_of_plots_needs_no_network(trained: Clone) -> None:
+    printed = trained.run("make", "plots")
+    index = trained.folder / "dvc_plots" / "index.html"
+    assert index.as_uri() in printed
+    page = index.read_text(encoding="utf-8")
+    assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", page)
+    pictures = re.findall(r'<img src="([^"]+)"', page)
+    assert len(pictures) == len(PICTURES)
+    assert all((index.parent / picture).exists() for picture in pictures)
+    assert page.count("function vegaEmbed(") == 1
+    drawn = re.findall(r"""id = "(\w+)">\s*<script[^>]*>\s*var spec = {[^}]""", page)
+    assert sorted(drawn) == ["data_plots_history_csv", "data_plots_latency_csv", "loss"]
 
 
 def test_clean_asks_before_it_deletes_what_took_time(restored: Clone) -> None:

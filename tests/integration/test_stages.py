@@ -2,38 +2,110 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
-from minimal_llm.artifacts import STAGES, Artifacts
+from minimal_llm.artifacts import PICTURES, STAGES, Artifacts
+from minimal_llm.runtime import MEASURED_TOKENS
 from tests.conftest import copy_folder, run_stage, succeed
+from tests.report_numbers import unknown_numbers
 from tests.training_runs import EQUAL_FOR_EQUAL_RUNS, failure, read
 
 
-def test_every_stage_makes_what_is_declared_and_nothing_else(trained_folder: Path, tmp_path: Path) -> None:
-    folder = copy_folder(trained_folder, tmp_path)
-    done = succeed(run_stage("validate", folder))
-    artifacts = Artifacts(folder)
+def test_every_stage_makes_what_is_declared_and_nothing_else(validated_folder: Path) -> None:
+    artifacts = Artifacts(validated_folder)
     declared = {path for stage in STAGES for path in artifacts.outputs(stage)}
     assert all(path.exists() for path in declared)
     undeclared = {artifacts.checkpoints, artifacts.status, artifacts.raw_books}
-    made = {path for path in folder.rglob("*") if path.is_file()}
+    made = {path for path in validated_folder.rglob("*") if path.is_file()}
     allowed = declared | undeclared
     assert not {path for path in made if not any(path == a or a in path.parents for a in allowed)}
-    assert "gates:" in done.stdout
 
 
-def test_all_metrics_and_the_report_say_which_corpus_it_was(trained_folder: Path, tmp_path: Path) -> None:
-    folder = copy_folder(trained_folder, tmp_path)
-    succeed(run_stage("validate", folder))
+def test_all_metrics_and_the_report_say_which_corpus_it_was(validated_folder: Path) -> None:
     for name in ("tokenizer", "train", "validation"):
-        assert read(folder / "metrics" / f"{name}.json")["corpus"] == "primer"
-    assert read(folder / "training_metrics.json")["corpus"] == {"source": "primer", "fallback": False}
-    report = (folder / "report.md").read_text(encoding="utf-8")
+        assert read(validated_folder / "metrics" / f"{name}.json")["corpus"] == "primer"
+    assert read(validated_folder / "training_metrics.json")["corpus"] == {"source": "primer", "fallback": False}
+    report = (validated_folder / "report.md").read_text(encoding="utf-8")
     assert "Corpus: **primer**" in report
     assert "its figures say nothing about books" in report
+
+
+def test_the_report_says_what_the_metrics_say_and_shows_pictures_that_are_there(validated_folder: Path) -> None:
+    files = [read(path) for path in (validated_folder / "metrics").glob("*.json")]
+    manifest = read(validated_folder / "corpus_manifest.json")
+    files += [read(validated_folder / "training_metrics.json"), manifest["bytes_per_language"]]
+    with (validated_folder / "plots" / "latency.csv").open(encoding="utf-8") as stream:
+        bins = list(csv.DictReader(stream))
+    gates = [gate["passed"] for file in files for gate in file.get("gates", {}).values()]
+    languages = Counter(entry["language"] for entry in manifest["documents"])
+    counts = [len(gates), sum(gates), len(manifest["documents"]), *languages.values()]
+    page = (validated_folder / "report.md").read_text(encoding="utf-8")
+    assert unknown_numbers(page, files, counts) == []
+    pictures = re.findall(r"!\[.+\]\((plots/.+\.png)\)", page)
+    assert [validated_folder / name for name in pictures] == [Artifacts(validated_folder).picture(n) for n in PICTURES]
+    assert {row["runtime"]: 0 for row in bins}.keys() == {"PyTorch", "ONNX", "ONNX int8"}
+    assert sum(int(row["tokens"]) for row in bins) == 3 * MEASURED_TOKENS
+
+
+def test_summary_and_cost_are_the_figures_of_the_other_files_in_short(validated_folder: Path) -> None:
+    metrics = validated_folder / "metrics"
+    quality, train, speed = (read(metrics / f"{name}.json") for name in ("validation", "train", "train_speed"))
+    fp32 = read(metrics / "inference.json")["fp32"]
+    assert read(metrics / "summary.json") == {
+        "val_loss": pytest.approx(quality["val_loss"], abs=1e-4),
+        "bits_per_byte": pytest.approx(quality["val_bits_per_byte"], abs=1e-4),
+        "gap": pytest.approx(quality["gap"], abs=1e-4),
+        "best_epoch": train["best_epoch"],
+    }
+    assert read(metrics / "cost.json") == {
+        "train_minutes": pytest.approx(speed["total_seconds"] / 60, abs=0.01),
+        "train_peak_mb": pytest.approx(speed["peak_memory_mb"], abs=1),
+        "p95_ms": pytest.approx(fp32["latency_p95_ms"], abs=0.01),
+        "peak_mb": pytest.approx(fp32["peak_mb"], abs=1),
+    }
+
+
+def test_validating_again_gives_equal_quality_and_pictures_of_training(validated_folder: Path, tmp_path: Path) -> None:
+    succeed(run_stage("validate", validated_folder, "--output-dir", str(tmp_path)))
+    pictures = ["loss", "learning_rate", "gradient_norm", "bits_per_byte"]
+    for name in ["metrics/validation.json", "metrics/summary.json", *(f"plots/{name}.png" for name in pictures)]:
+        assert (tmp_path / name).read_bytes() == (validated_folder / name).read_bytes(), name
+
+
+def test_a_corpus_of_one_language_and_a_run_of_one_epoch_have_a_report(corpus_folder: Path, tmp_path: Path) -> None:
+    manifest = read(corpus_folder / "corpus_manifest.json")
+    lines = (corpus_folder / "corpus_bilingual.txt").read_text(encoding="utf-8").split("\n")
+    spanish = [entry for entry in manifest["documents"] if entry["language"] == "es"]
+    paragraphs = [line for entry in spanish for line in lines[entry["first_line"] - 1 : entry["last_line"]]]
+    own = tmp_path / "own.txt"
+    own.write_text("\n\n".join(paragraphs), encoding="utf-8")
+    succeed(run_stage("download", tmp_path / "out", "--source", "files", "--files", str(own)))
+    succeed(run_stage("tokenizer", tmp_path / "out"))
+    succeed(run_stage("train", tmp_path / "out", "--epochs", "1"))
+    succeed(run_stage("validate", tmp_path / "out"))
+    page = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "Corpus: **files**, 1 document:" in page
+    assert "the validation text has no English" in page
+    assert "lowest after epoch 1 of 1" in page
+
+
+def test_a_record_of_training_of_another_version_is_told_and_leaves_the_report(
+    validated_folder: Path, tmp_path: Path
+) -> None:
+    folder = copy_folder(validated_folder, tmp_path)
+    record = read(folder / "training_metrics.json")
+    del record["configuration"]["train.dropout"]
+    (folder / "training_metrics.json").write_text(json.dumps(record), encoding="utf-8")
+    assert "it lacks 'train.dropout'" in failure(folder, "validate", 5, "validation_failure")
+    (folder / "metrics" / "train_speed.json").unlink()
+    assert "train_speed.json is missing" in failure(folder, "validate", 5, "validation_failure")
 
 
 def test_training_records_what_it_did(trained_folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from minimal_llm.artifacts import STAGES, Artifacts
+from minimal_llm.artifacts import PICTURES, STAGES, Artifacts
 from minimal_llm.config import flatten, load_config
 from minimal_llm.training.checkpoint import SOURCES
 from minimal_llm.training.runs import RESOLVED, SHAPES_NO_RESULT
@@ -22,6 +22,7 @@ PLUMBING = {
     "__init__.py": "a version string",
     "artifacts.py": "paths: they stand in dvc.yaml themselves",
     "config.py": "reads and checks values that dvc.yaml lists key by key",
+    "cores.py": "number of threads: as hardware.py",
     "errors.py": "wording of errors",
     "files.py": "how a file is written, not what",
     "hardware.py": "threads and precision: recorded beside the result, and part of a checkpoint's fingerprint",
@@ -113,10 +114,30 @@ def test_nothing_runs_before_all_parameters_are_checked() -> None:
     assert checked["outs"][0] in stages()[STAGES[0]]["deps"]
 
 
-def test_metrics_and_plots_are_kept_in_git_so_that_they_can_be_read_right_after_a_clone() -> None:
+def test_metrics_plots_and_report_are_kept_in_git_so_that_they_can_be_read_right_after_a_clone() -> None:
     for stage in stages().values():
-        for entry in [*stage.get("metrics", []), *stage.get("plots", [])]:
-            assert next(iter(entry.values()))["cache"] is False
+        for entry in [*stage["outs"], *stage.get("metrics", []), *stage.get("plots", [])]:
+            name, options = next(iter(entry.items())) if isinstance(entry, dict) else (entry, {})
+            kept = name.startswith(("data/metrics/", "data/plots/")) or name == "data/report.md"
+            assert (options.get("cache") is False) == kept, name
+
+
+def test_few_flat_metrics_are_compared_so_that_they_fit_a_terminal() -> None:
+    assert {name for stage in stages().values() for name in expanded(stage.get("metrics", []))} == {
+        str(Artifacts().summary),
+        str(Artifacts().cost),
+    }
+
+
+def test_every_picture_of_the_report_is_a_plot_of_dvc() -> None:
+    plots = set(expanded(stages()["validate"]["plots"]))
+    assert plots == {*(str(Artifacts().picture(name)) for name in PICTURES), str(Artifacts().latency)}
+
+
+@pytest.mark.parametrize("name", STAGES[:-1])
+def test_no_out_keeps_dvc_from_taking_a_known_result_from_its_cache(name: str) -> None:
+    # DVC remembers no run of a stage with an out of `cache: false` that is neither a metric nor a plot.
+    assert not [out for out in stages()[name]["outs"] if isinstance(out, dict)]
 
 
 def test_no_command_holds_a_path_of_this_machine() -> None:
