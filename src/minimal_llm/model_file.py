@@ -13,9 +13,8 @@ import torch
 from minimal_llm.errors import ValidationError
 from minimal_llm.files import write_bytes
 from minimal_llm.model import Architecture, TinyTransformer
+from minimal_llm.versions import MODEL_VERSION, check_version
 
-# MAJOR: the vocabulary changes. MINOR: the architecture changes. PATCH: new weights.
-MODEL_VERSION = "1.0.0"
 RETRAIN = "dvc repro train (or dvc checkout, which brings the last good model back)"
 
 
@@ -56,8 +55,7 @@ def load_model(path: Path, tokenizer_sha256: str | None = None) -> LoadedModel:
         weights, tokenizer = content["weights"], content["tokenizer_sha256"]
     except (KeyError, TypeError) as error:
         raise ValidationError(f"{path} is not a model of this project: {error}", remedy=RETRAIN) from error
-    if str(version).split(".")[:2] != MODEL_VERSION.split(".")[:2]:
-        raise ValidationError(f"{path} is model version {version}, this program reads {MODEL_VERSION}", remedy=RETRAIN)
+    check_version(path, str(version), RETRAIN)
     if tokenizer_sha256 is not None and tokenizer != tokenizer_sha256:
         raise ValidationError(
             f"{path} was trained with tokenizer {tokenizer[:12]}, the one here is {tokenizer_sha256[:12]}",

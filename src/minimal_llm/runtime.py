@@ -81,7 +81,7 @@ def measure(model_path: Path, threads: int) -> Measurement:
         "ready_seconds": round(ready, 3),
         "rss_mb": round(rss, 1),
         "peak_mb": round(peak, 1),
-        "model_file_mb": round(model_path.stat().st_size / 1e6, 2),
+        "model_file_mb": round(runtime.file.stat().st_size / 1e6, 2),
         "threads": threads,
     }
     return Measurement(figures, latencies)

@@ -10,6 +10,7 @@ from minimal_llm.errors import ValidationError
 from minimal_llm.files import sha256_of_file
 from minimal_llm.generation import Decoder
 from minimal_llm.tokenizer import Tokenizer
+from minimal_llm.versions import check_version
 
 TRAIN_ONE = "make train"
 
@@ -18,6 +19,7 @@ TRAIN_ONE = "make train"
 class Runtime:
     """What generation needs, and what there is to say about it."""
 
+    file: Path
     decoder: Decoder
     tokenizer: Tokenizer
     engine: str  # torch | onnx
@@ -48,7 +50,7 @@ def _load_torch(path: Path, threads: int) -> Runtime:
     tokenizer = find_tokenizer(path.parent, loaded.tokenizer_sha256, path)
     architecture = loaded.model.architecture
     description = {"model_version": loaded.version, **vars(architecture)}
-    return Runtime(TorchDecoder(loaded.model), tokenizer, "torch", description)
+    return Runtime(path, TorchDecoder(loaded.model), tokenizer, "torch", description)
 
 
 def find_tokenizer(folder: Path, sha256: str, model: Path) -> Tokenizer:
@@ -80,5 +82,7 @@ def _load_onnx(path: Path, threads: int) -> Runtime:
 
     decoder = OnnxDecoder(path, threads)
     facts = decoder.facts
+    check_version(path, facts["model_version"], "minimal-llm export, with the program that the model was trained with")
     tokenizer = find_tokenizer(path.parent, facts["tokenizer_sha256"], path)
-    return Runtime(decoder, tokenizer, "onnx", {"model_version": facts["model_version"], **facts["architecture"]})
+    description = {"model_version": facts["model_version"], **facts["architecture"]}
+    return Runtime(path, decoder, tokenizer, "onnx", description)

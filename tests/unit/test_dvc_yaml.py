@@ -154,6 +154,7 @@ def test_the_fingerprint_of_a_run_covers_all_code_that_the_loop_is_made_of() -> 
         "token_files.py",
         "tokenizer.py",
         "model_file.py",  # how state is stored, not what it is
+        "versions.py",
         "training/checkpoint.py",
         "training/live.py",  # what a run says of itself
         "training/runs.py",

@@ -11,8 +11,9 @@ import torch
 
 from minimal_llm.errors import ValidationError
 from minimal_llm.model import Architecture, TinyTransformer
-from minimal_llm.model_file import MODEL_VERSION, load_model, save_model
+from minimal_llm.model_file import load_model, save_model
 from minimal_llm.training.loop import copy_weights
+from minimal_llm.versions import MODEL_VERSION
 
 SMALL = Architecture(vocab_size=50, layers=1, d_model=64, heads=2, feed_forward=128, max_seq_length=16)
 HASH = "a" * 64

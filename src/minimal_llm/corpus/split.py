@@ -1,4 +1,4 @@
-"""The split into a training and a validation side that share no text and both hold every book."""
+"""The split into a training and a validation side that share no text; both hold a part of every longer document."""
 
 from __future__ import annotations
 

@@ -90,7 +90,8 @@ tags: [minimal-llm, llama]
 
 Trained from scratch with minimal-llm. Model version {source.version}: {source.parameters:,} parameters, \
 {shape.layers} layers of the Llama layout, width {shape.d_model}, {shape.heads} heads, feed-forward \
-{shape.feed_forward}, {shape.vocab_size:,} pieces, context of {shape.max_seq_length} tokens. Weights are 32-bit floats.
+{shape.feed_forward}, {shape.vocab_size:,} pieces, context of {shape.max_seq_length} tokens. \
+It was trained with 32-bit weights.
 """
 
 

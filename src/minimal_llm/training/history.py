@@ -12,11 +12,11 @@ from minimal_llm.files import write_json, write_text
 from minimal_llm.hardware import Compute, cpu_name
 from minimal_llm.memory import peak_memory_mb
 from minimal_llm.model import TinyTransformer, parameter_count
-from minimal_llm.model_file import MODEL_VERSION
 from minimal_llm.token_files import TokenFiles
 from minimal_llm.training.checkpoint import Progress
 from minimal_llm.training.gap import measure_losses
 from minimal_llm.training.runs import SHAPES_NO_RESULT
+from minimal_llm.versions import MODEL_VERSION
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "val_loss", "learning_rate", "gradient_norm")
 PARTS = ("steps", "batches", "evaluation", "samples", "checkpoints", "logging")  # that the time of a run is made of
