@@ -4,11 +4,15 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Variables given to make reach the program through its environment, never as text for the shell.
-export EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME
+export EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME NAME GRID JOBS REMOTE
+
+ifeq ($(origin NAME),environment)
+NAME := # WSL keeps the name of the machine there
+endif
 
 QUICK := --data-dir runs/quick
 
-.PHONY: help setup setup-dev check train quick bench verify test test-full test-export lint status metrics plots clean
+.PHONY: help setup setup-dev check train quick example sweep compare watch share bench verify test test-full test-export lint status metrics plots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +35,21 @@ quick: setup ## The whole pipeline on the embedded primer in about a minute, int
 	@python stages/tokenizer.py $(QUICK) --vocab-size 2000
 	@python stages/train.py $(QUICK) --epochs 3
 	@python stages/validate.py $(QUICK)
+
+example: setup ## Run a recipe of examples/: make example NAME=low-memory. Without NAME: list them
+	@python -m minimal_llm.examples
+
+sweep: setup ## Run every combination of a grid: make sweep GRID=examples/sweep.yaml JOBS=2
+	@python -m minimal_llm.sweep
+
+compare: setup ## The workspace, the last commit and all experiments in a table and a picture, runs/compare.png
+	@python -m minimal_llm.compare
+
+watch: setup ## How training stands, live, from another terminal
+	@python -m minimal_llm.watch
+
+share: setup ## Push the results for others to pull: make share REMOTE=/path/to/a/folder (or ssh://, s3://)
+	@python -m minimal_llm.share
 
 bench: setup ## Time a training step against the obvious program and the limit of the machine
 	@python benchmarks/train_step.py

@@ -27,10 +27,11 @@ from torch import Tensor
 
 from minimal_llm.artifacts import Artifacts
 from minimal_llm.config import Config, load_config
+from minimal_llm.cores import physical_cores
 from minimal_llm.dataset import TrainingBatches
 from minimal_llm.errors import MinimalLlmError
 from minimal_llm.files import write_json
-from minimal_llm.hardware import choose_compute, compiler_problem, cpu_name, has_bf16_units, physical_cores
+from minimal_llm.hardware import choose_compute, compiler_problem, cpu_name, has_bf16_units
 from minimal_llm.memory import peak_memory_mb
 from minimal_llm.model import Architecture
 from minimal_llm.token_files import TokenFiles, read_tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +34,13 @@ class Artifacts:
 
     @property
     def raw_books(self) -> Path:
-        """Downloaded books, named by id and hash. Not an artifact of a run: a cache that git and DVC ignore."""
-        return self.root / "raw"
+        """Downloaded books, named by id and hash. Not an artifact of a run: a cache that git and DVC ignore.
+
+        `dvc exp run --temp` and the queue work in a copy of the repository that is thrown away; DVC_ROOT names the
+        parent even there, which keeps the books for all.
+        """
+        parent = os.environ.get("DVC_ROOT")
+        return Path(parent) / DATA / "raw" if parent and self.root == DATA else self.root / "raw"
 
     # tokenizer
     @property

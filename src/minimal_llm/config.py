@@ -147,7 +147,7 @@ def load_config(path: Path = PARAMS, overrides: Mapping[str, Any] | None = None)
         ConfigurationError: the file cannot be read, or a key is unknown, missing or out of range. All problems
             are in the one message, each with its key, its value and what is allowed.
     """
-    return parse_config(_read_params(path), overrides or {}, origin=str(path))
+    return parse_config(read_params(path), overrides or {}, origin=str(path))
 
 
 def parse_config(params: Any, overrides: Mapping[str, Any], origin: str = str(PARAMS)) -> Config:
@@ -201,7 +201,12 @@ def _bounds(field: FieldInfo) -> list[Any]:
     return [*field.metadata, *(bound for given in inner for bound in getattr(given, "metadata", ()))]
 
 
-def _read_params(path: Path) -> Any:
+def read_params(path: Path = PARAMS) -> Any:
+    """Return what YAML makes of a file of parameters, unchecked.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
 import torch
 
 from minimal_llm.config import TrainConfig
+from minimal_llm.cores import physical_cores
 from minimal_llm.errors import TrainingError
 
 Precision = Literal["fp32", "bf16"]
@@ -123,12 +123,6 @@ def has_bf16_units(device: str = "cpu") -> bool:
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def physical_cores() -> int:
-    """Return the number of cores that this process may use, hyper-threads not counted."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 
 def cpu_name() -> str:

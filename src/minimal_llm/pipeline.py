@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from minimal_llm.artifacts import STAGES, Artifacts
 from minimal_llm.config import Config, flatten, load_config
 from minimal_llm.corpus.text_files import digest
 from minimal_llm.errors import ConfigurationError, MinimalLlmError
+from minimal_llm.experiments import name_freed
 from minimal_llm.files import read_json
 from minimal_llm.preflight import print_findings, require, run_checks
 from minimal_llm.status import RUN_VARIABLE, StatusFile
@@ -57,20 +58,32 @@ def train(environment: Mapping[str, str]) -> int:
     Raises:
         MinimalLlmError: a parameter or a prerequisite is wrong; nothing was started.
     """
-    overrides = overrides_from(environment)
+    return run_pipeline(overrides_from(environment), environment)
+
+
+def run_pipeline(overrides: Mapping[str, Any], environment: Mapping[str, str], experiment: str = "") -> int:
+    """Run the pipeline with these parameters on top of params.yaml, as an experiment of that name if one is given.
+
+    Raises:
+        MinimalLlmError: a parameter or a prerequisite is wrong; nothing was started.
+    """
     config = load_config(overrides=overrides)
     artifacts = Artifacts(tokenizer_name=config.tokenizer.name)
     findings = run_checks(config, artifacts)
     print_findings(findings)
     require(findings)
     _settle_unfinished_run(unfinished_runs(artifacts.checkpoints, config), environment.get("RESUME", ""))
-    command = dvc_command(config, overrides)
+    command = dvc_command(config, overrides, experiment)
     run = str(uuid.uuid4())
     status = StatusFile(artifacts.status)
     status.start_run(run, shlex.join(command))
-    succeeded = _run(command, {**environment, RUN_VARIABLE: run})
+    with name_freed(experiment):
+        succeeded = _run(command, {**environment, RUN_VARIABLE: run})
     record = status.finish_run(succeeded)
-    return _conclude(record, succeeded, artifacts)
+    code = _conclude(record, succeeded, artifacts)
+    if succeeded and experiment:
+        print(f"experiment: {experiment} (make compare)")
+    return code
 
 
 def overrides_from(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -88,12 +101,18 @@ def overrides_from(environment: Mapping[str, str]) -> dict[str, Any]:
     return overrides
 
 
-def dvc_command(config: Config, overrides: Mapping[str, Any]) -> list[str]:
+def dvc_command(config: Config, overrides: Mapping[str, Any], experiment: str = "") -> list[str]:
     """Return `dvc repro`, or `dvc exp run` with the checked values of the overrides."""
-    if not overrides:
+    if not overrides and not experiment:
         return ["dvc", "repro"]
+    name = ["-n", experiment] if experiment else []
+    return ["dvc", "exp", "run", *name, *settings(config, overrides)]
+
+
+def settings(config: Config, keys: Iterable[str]) -> list[str]:
+    """Return the values of these parameters as words of `dvc exp run`: -S train.epochs=5."""
     flat = flatten(config)
-    return ["dvc", "exp", "run", *(word for key in overrides for word in ("-S", f"{key}={_hydra(flat[key])}"))]
+    return [word for key in keys for word in ("-S", f"{key}={_hydra(flat[key])}")]
 
 
 def show_status(artifacts: Artifacts) -> int:

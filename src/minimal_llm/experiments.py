@@ -1,0 +1,44 @@
+"""Experiments of DVC as git has them: refs/exps/<first two digits of their commit>/<the other 38>/<name>."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def finished_experiments() -> dict[str, str]:
+    """Return the experiments that started from the last commit and are done: commit by name."""
+    folder = _folder()
+    lines = _git("for-each-ref", "--format=%(objectname) %(refname)", f"{folder}/").splitlines() if folder else []
+    return {name.removeprefix(f"{folder}/"): commit for commit, name in map(str.split, lines)}
+
+
+@contextmanager
+def name_freed(name: str) -> Iterator[None]:
+    """Put an experiment of this name aside for the block, and back if the block made no new one.
+
+    DVC refuses a name that is taken, and its `--force` would train again what is up to date.
+    """
+    commit = finished_experiments().get(name)
+    if commit is None:
+        yield
+        return
+    reference = f"{_folder()}/{name}"
+    _git("update-ref", "-d", reference)
+    try:
+        yield
+    finally:
+        if name not in finished_experiments():
+            _git("update-ref", reference, commit)
+
+
+def _folder() -> str:
+    head = _git("rev-parse", "--verify", "--quiet", "HEAD").strip()
+    return f"refs/exps/{head[:2]}/{head[2:]}" if head else ""
+
+
+def _git(*words: str) -> str:
+    # A session of its own: Ctrl+C on the terminal is for the caller.
+    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False, start_new_session=True)
+    return done.stdout

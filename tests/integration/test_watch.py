@@ -1,0 +1,108 @@
+"""`make watch` on a real terminal, beside real training."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pexpect
+import psutil
+
+from tests.clone import Clone, needs_venv
+
+pytestmark = needs_venv
+
+WAIT = 240  # seconds at most, where the tests share a core with other work
+
+
+@contextmanager
+def watching(clone: Clone) -> Iterator[pexpect.spawn]:
+    """`make watch` on a terminal of 80 by 24."""
+    terminal = pexpect.spawn(
+        "make",
+        ["watch"],
+        cwd=str(clone.folder),
+        env=clone.environment,
+        encoding="utf-8",
+        timeout=WAIT,
+        dimensions=(24, 80),
+    )
+    try:
+        yield terminal
+    finally:
+        terminal.close(force=True)
+
+
+@contextmanager
+def process(clone: Clone, *command: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command at work; it and all that it started are killed in the end."""
+    running = subprocess.Popen(
+        command,
+        cwd=clone.folder,
+        env=clone.environment | variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield running
+    finally:
+        if running.poll() is None:
+            for child in [*psutil.Process(running.pid).children(recursive=True), running]:
+                child.kill()
+        running.wait()
+
+
+def training(clone: Clone, output: str, *flags: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """A train stage at work for longer than any test."""
+    return process(clone, sys.executable, "stages/train.py", "--epochs", "100", "--output-dir", output, *flags)
+
+
+def leave(terminal: pexpect.spawn) -> None:
+    """Press Ctrl+C; the view ends in peace."""
+    terminal.sendcontrol("c")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert (terminal.exitstatus, terminal.signalstatus) == (0, None)
+    assert "Traceback" not in terminal.before
+    assert "Error" not in terminal.before
+
+
+def test_it_waits_for_a_run_follows_it_and_says_when_it_was_killed(restored: Clone) -> None:
+    shutil.rmtree(restored.folder / "data" / "checkpoints", ignore_errors=True)
+    with watching(restored) as terminal:
+        terminal.expect("No training has begun here yet")
+        with process(restored, "make", "train", EPOCHS="60") as run:
+            terminal.expect("running")
+            terminal.expect(r"epoch [0-9]+/60")
+            terminal.expect(r"tokens/s .* left")
+            terminal.expect("validation loss")
+            terminal.expect("Once upon a time")
+            terminal.expect("Había una vez")
+            os.kill(restored.json("pipeline_status.json")["phases"]["train"]["pid"], signal.SIGKILL)
+            terminal.expect("killed")
+            terminal.expect("goes on with: make train")
+            leave(terminal)
+            assert run.wait(timeout=WAIT) == 2
+
+
+def test_ctrl_c_leaves_and_training_goes_on(restored: Clone) -> None:
+    with training(restored, "runs/a") as run, watching(restored) as terminal:
+        terminal.expect(r"epoch [0-9]+/100")
+        leave(terminal)
+        assert run.poll() is None
+
+
+def test_several_runs_have_a_line_each_and_a_pipe_gets_one_look(restored: Clone) -> None:
+    with training(restored, "runs/a"), training(restored, "runs/b", "--learning-rate", "0.0007"):
+        with watching(restored) as terminal:
+            terminal.expect(r"learning_rate=0\.0007.*running")
+        printed = restored.run("make", "watch")
+    assert "learning_rate=0.0007" in printed
+    assert "learning_rate=0.002" in printed
+    assert "\x1b" not in printed
