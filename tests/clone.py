@@ -66,8 +66,8 @@ class Clone:
         )
         return done.stdout
 
-    def run(self, *command: str, code: int = 0, **variables: str) -> str:
-        """Run a command; return stdout and stderr after checking the exit code."""
+    def run(self, *command: str, code: int = 0, limit: float = 240, **variables: str) -> str:
+        """Run a command for so many seconds at most; return stdout and stderr after checking the exit code."""
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -77,7 +77,7 @@ class Clone:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=240,
+            timeout=limit,
         )
         assert done.returncode == code, f"{command} exited {done.returncode}\n{done.stdout}"
         return done.stdout

@@ -34,7 +34,7 @@ def compared(trained: Clone) -> Iterator[Clone]:
     trained.run("dvc", "exp", "run", "-n", "short", "-S", "train.epochs=1")
     trained.run("dvc", "exp", "run", "--queue", "-n", "broken", "-S", "train.learning_rate=9")
     trained.run("dvc", "queue", "start", "-j", "1")
-    until = time.monotonic() + 120
+    until = time.monotonic() + 240
     while "Failed" not in trained.run("dvc", "queue", "status"):
         assert time.monotonic() < until, trained.run("dvc", "queue", "status")
     trained.run("dvc", "queue", "stop", "--kill")

@@ -11,6 +11,7 @@ from minimal_llm.recipes import flat, read_recipe
 from tests.clone import Clone, needs_venv
 
 pytestmark = needs_venv
+LIMIT_SECONDS = 900
 NAMES = {"balanced", "custom-corpus", "earlier-recipe", "high-quality", "low-memory", "quick-test", "resume", "sweep"}
 
 
@@ -47,7 +48,8 @@ def test_a_recipe_runs_as_an_experiment_of_its_name_on_top_of_what_is_committed(
         params.replace("weight_decay: 0.1", "weight_decay: 0.7"), encoding="utf-8"
     )
 
-    printed = clone.run("make", "example", f"NAME={name}", *(f"{key}={value}" for key, value in variables.items()))
+    words = [f"{key}={value}" for key, value in variables.items()]
+    printed = clone.run("make", "example", f"NAME={name}", *words, limit=LIMIT_SECONDS)
 
     keys = {"EPOCHS": "train.epochs", "BATCH_SIZE": "train.batch_size"}
     keys |= {"MAX_SEQ_LENGTH": "train.max_seq_length", "VOCAB_SIZE": "tokenizer.vocab_size"}
@@ -65,18 +67,18 @@ def test_a_recipe_runs_as_an_experiment_of_its_name_on_top_of_what_is_committed(
 
 def test_an_example_that_ran_before_does_nothing_again_and_keeps_its_experiment(clone: Clone) -> None:
     command = ("make", "example", "NAME=custom-corpus", "EPOCHS=1")
-    clone.run(*command)
+    clone.run(*command, limit=LIMIT_SECONDS)
     assert {entry["language"] for entry in clone.json("corpus_manifest.json")["documents"]} == {"en", "es"}
     before = experiments(clone)
     assert "custom-corpus-epochs-1" in before
-    printed = clone.run(*command)
+    printed = clone.run(*command, limit=LIMIT_SECONDS)
     assert "Nothing to do" in printed
     assert experiments(clone) == before
 
 
 def test_an_example_that_fails_leaves_the_experiment_that_was_there(clone: Clone, tmp_path: Path) -> None:
     command = ("make", "example", "NAME=custom-corpus", "EPOCHS=1")
-    clone.run(*command)
+    clone.run(*command, limit=LIMIT_SECONDS)
     before = clone.git("for-each-ref", "refs/exps")
     script = clone.folder / "stages" / "train.py"
     good = script.read_text(encoding="utf-8")
@@ -92,7 +94,7 @@ def test_an_example_that_fails_leaves_the_experiment_that_was_there(clone: Clone
 
 
 def test_resume_shows_equal_bytes_after_a_stop(clone: Clone) -> None:
-    printed = clone.run("make", "example", "NAME=resume", "EPOCHS=1")
+    printed = clone.run("make", "example", "NAME=resume", "EPOCHS=1", limit=LIMIT_SECONDS)
     assert "exit code 130: interrupted and saved" in printed
     assert "resuming after epoch 0" in printed
     assert "equal: all five files, byte for byte" in printed
@@ -101,7 +103,8 @@ def test_resume_shows_equal_bytes_after_a_stop(clone: Clone) -> None:
 @pytest.mark.long
 def test_the_sweep_of_the_examples_runs(clone: Clone) -> None:
     clone.git("checkout", "params.yaml")
-    printed = clone.run("make", "example", "NAME=sweep", "EPOCHS=1", "BATCH_SIZE=32", "MAX_SEQ_LENGTH=128", "JOBS=2")
+    words = ("EPOCHS=1", "BATCH_SIZE=32", "MAX_SEQ_LENGTH=128", "JOBS=2")
+    printed = clone.run("make", "example", "NAME=sweep", *words, limit=LIMIT_SECONDS)
     assert printed.count("validation loss") == 4
 
 
@@ -117,7 +120,7 @@ def test_without_a_name_and_with_an_unknown_one_the_examples_are_listed(clone: C
 @pytest.mark.parametrize(
     ("variable", "told"),
     [
-        ("EPOCHS=0", "train.epochs = '0': it should be at least 1 and at most 100"),
+        ("EPOCHS=0", "train.epochs = 0: it should be at least 1 and at most 100"),
         ("CORPUS=/nowhere.txt", "/nowhere.txt"),
     ],
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from minimal_llm.config import flatten, load_config, parse_config, read_params
 from minimal_llm.errors import ConfigurationError
@@ -15,7 +17,7 @@ from minimal_llm.examples import examples
 from minimal_llm.memory import training_memory_mb
 from minimal_llm.recipes import read_recipe
 from minimal_llm.sweep.grid import identity, read_grid
-from minimal_llm.sweep.progress import live_row
+from minimal_llm.sweep.progress import LiveRuns
 from minimal_llm.training.live import LiveLog
 from tests.conftest import ROOT
 
@@ -58,40 +60,44 @@ def test_threads_are_shared_and_make_no_new_experiment_unless_the_grid_names_the
     assert one.with_threads(5) == one
 
 
-def test_a_run_is_shown_with_its_epoch_its_best_loss_and_the_time_left(tmp_path: Path) -> None:
-    config = load_config(overrides={"train.epochs": 4})
-    folder = tmp_path / "run"
-    folder.mkdir()
-    log = LiveLog(folder)
-    assert live_row("x", config, tmp_path) is None
-    log.start(config, 100, 10)
-    log.epoch({"epoch": 1, "val_loss": 5.5}, 1.0, True)
-    log.epoch({"epoch": 2, "val_loss": 5.75}, 1.0, False)
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"event": "step", "epoch": 3, "step": 50, "tokens_per_s": 20.0}) + "\n")
-    row = live_row("x", config, tmp_path)
-    assert row is not None
+@pytest.fixture
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A live log of this process, which works in a copy of the repository with four epochs and a small vocabulary."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["train"]["epochs"], params["tokenizer"]["vocab_size"] = 4, 1000
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints" / "run").mkdir(parents=True)
+    LiveLog(tmp_path / "checkpoints" / "run").start(load_config(), 100, 10)
+    return tmp_path / "checkpoints" / "run" / "log.jsonl"
+
+
+def append(log: Path, *events: dict[str, Any]) -> None:
+    with log.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(event) + "\n" for event in events)
+
+
+def test_a_run_is_shown_with_its_epoch_its_best_loss_and_the_time_left(training: Path) -> None:
+    runs = LiveRuns(training.parent.parent, by_threads=False)
+    append(training, {"event": "epoch", "epoch": 1, "val_loss": 5.5}, {"event": "epoch", "epoch": 2, "val_loss": 5.75})
+    append(training, {"event": "step", "epoch": 3, "step": 50, "tokens_per_s": 20.0})
+    ((which, row),) = runs.rows().items()
+    assert which == identity(load_config())  # of the vocabulary as well, of which the log says nothing
     assert (row.state, row.epoch, row.epochs, row.val_loss) == ("training", 3, 4, 5.5)
     assert row.seconds_left == 150 * 10 / 20
-    assert row.line(3) == "x    training     epoch   3/4  val 5.500  1:15 left"
-    assert live_row("x", load_config(overrides={"train.epochs": 5}), tmp_path) is None
-    log.end("finished")
-    row = live_row("x", config, tmp_path)
-    assert row is not None
-    assert row.state == "validating"
-    log.end("interrupted")
-    assert live_row("x", config, tmp_path) is None
+    assert replace(row, name="x").line(3) == "x    training     epoch   3/4  val 5.500  1:15 left"
+    append(training, {"event": "end", "state": "finished"})
+    assert runs.rows()[which].state == "validating"
+    append(training, {"event": "end", "state": "interrupted"})
+    assert runs.rows() == {}
 
 
-def test_a_run_whose_process_is_gone_is_not_shown_as_training(tmp_path: Path) -> None:
-    config = load_config()
-    (tmp_path / "run").mkdir()
-    LiveLog(tmp_path / "run").start(config, 100, 10)
-    log = tmp_path / "run" / "log.jsonl"
-    assert live_row("x", config, tmp_path) is not None
-    event = json.loads(log.read_text(encoding="utf-8"))
-    log.write_text(json.dumps(event | {"pid": 2**22 + os.getpid()}) + "\n", encoding="utf-8")
-    assert live_row("x", config, tmp_path) is None
+def test_a_run_whose_process_is_gone_is_not_shown_as_training(training: Path) -> None:
+    runs = LiveRuns(training.parent.parent, by_threads=False)
+    assert len(runs.rows()) == 1
+    event = json.loads(training.read_text(encoding="utf-8"))
+    training.write_text(json.dumps(event | {"pid": 2**22 + os.getpid()}) + "\n", encoding="utf-8")
+    assert runs.rows() == {}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from minimal_llm.experiments import finished_experiments
 from minimal_llm.sweep import queue
 from minimal_llm.sweep.data import prepare_shared_data
 from minimal_llm.sweep.grid import Combination, identity
-from minimal_llm.sweep.progress import Display, Row, live_row, results_table
+from minimal_llm.sweep.progress import Display, LiveRuns, Row, results_table
 
 SHOW_SECONDS = 1.0
 COUNT_SECONDS = 5.0  # between two counts of the workers
@@ -45,7 +45,8 @@ class Sweep:
         self._states: dict[str, str] = {}  # in the queue
         self._rows: dict[str, Row] = {}
         self._attempts: Counter[str] = Counter()
-        self._checkpoints = Artifacts().checkpoints
+        self._by_threads = combinations[0].by_threads
+        self._live = LiveRuns(Artifacts().checkpoints, self._by_threads)
         self._started_at = self._looked_at = self._counted_at = float("-inf")
         self._count = 0
         self._dismissed: set[int] = set()
@@ -80,12 +81,11 @@ class Sweep:
 
     def _plan(self) -> None:
         """Sort out what is done, what is in the queue already, and what is to be queued."""
-        by_threads = next(iter(self._combinations.values())).by_threads
         shown = queue.experiments()
         known: dict[str, queue.Experiment] = {}
         for experiment in sorted(shown, key=lambda experiment: LEAST_FIRST.index(experiment.state)):
             if experiment.config and experiment.state != "failed":
-                known[identity(experiment.config, by_threads)] = experiment
+                known[identity(experiment.config, self._by_threads)] = experiment
         planned: dict[str, Combination] = {}
         for combination in self._combinations.values():
             found = known.get(combination.identity)
@@ -209,13 +209,14 @@ class Sweep:
             time.sleep(SHOW_SECONDS)
 
     def _current_rows(self) -> list[Row]:
+        live = self._live.rows()
         for name, combination in self._waiting.items():
-            row = live_row(name, combination.config, self._checkpoints)
+            row = live.get(combination.identity)
             before = self._rows.get(name)
             if row is None and before and before.state in ("training", "validating"):
                 row = replace(before, state="validating", seconds_left=None)  # another run cleared its log away
             waits = "starting" if self._states[name] == "running" else "queued"
-            self._rows[name] = row or Row(name, waits)
+            self._rows[name] = replace(row, name=name) if row else Row(name, waits)
         return [self._rows[name] for name in self._combinations if name in self._rows]
 
     # How it ends

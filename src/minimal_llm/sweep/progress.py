@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from minimal_llm.config import Config
+from minimal_llm.config import PARAMS, parse_config, read_params
+from minimal_llm.errors import ConfigurationError
+from minimal_llm.sweep.grid import identity
 from minimal_llm.training.live import Event, live_logs, read_events
-from minimal_llm.training.runs import run_parameters
 
 COLOURS = {"done": "green", "known": "green", "failed": "red", "queued": "dim"}
 
@@ -44,29 +45,51 @@ class Row:
         return "  ".join(words)
 
 
-def live_row(name: str, config: Config, checkpoints: Path) -> Row | None:
-    """Return the row of an experiment that trains or has just trained, from its live log; None if there is none."""
-    wanted = run_parameters(config)
-    for log in live_logs(checkpoints):
-        events = read_events(log)
-        starts = [number for number, event in enumerate(events) if event["event"] == "start"]
-        if starts and events[starts[0]]["parameters"] == wanted:
-            return _row(name, events, starts[-1])
-    return None
+class LiveRuns:
+    """The live logs below a checkpoint folder, each with the parameters of the experiment that writes it.
+
+    A log names the parameters of training alone. Those of the tokenizer, say, are in the params.yaml of the copy of the
+    repository in which the trainer works.
+    """
+
+    def __init__(self, checkpoints: Path, by_threads: bool) -> None:
+        self._checkpoints, self._by_threads = checkpoints, by_threads
+        self._identities: dict[tuple[Path, int], str] = {}  # by log and trainer: a trainer that ended has no folder
+
+    def rows(self) -> dict[str, Row]:
+        """Return a row, yet without a name, for each experiment that trains or has just trained, by its identity."""
+        rows: dict[str, Row] = {}
+        for log in live_logs(self._checkpoints):
+            events = read_events(log)
+            starts = [number for number, event in enumerate(events) if event["event"] == "start"]
+            row = _row(events, starts[-1]) if starts else None
+            which = self._identity(log, events[starts[-1]]["pid"]) if starts else ""
+            if row and which:
+                rows[which] = row
+        return rows
+
+    def _identity(self, log: Path, pid: int) -> str:
+        if (log, pid) not in self._identities:
+            try:
+                params = Path(psutil.Process(pid).cwd()) / PARAMS
+                self._identities[log, pid] = identity(parse_config(read_params(params), {}), self._by_threads)
+            except (psutil.Error, ConfigurationError):  # it ended before it was seen, or is no trainer of ours
+                return ""
+        return self._identities[log, pid]
 
 
-def _row(name: str, events: Sequence[Event], newest_start: int) -> Row | None:
+def _row(events: Sequence[Event], newest_start: int) -> Row | None:
     start, since = events[newest_start], events[newest_start:]
     epochs, steps = start["epochs"], start["steps_per_epoch"]
     best = min((event["val_loss"] for event in events if event["event"] == "epoch"), default=None)
     if since[-1]["event"] == "end" and since[-1]["state"] == "finished":
-        return Row(name, "validating", epochs, epochs, best)
+        return Row("", "validating", epochs, epochs, best)
     if since[-1]["event"] == "end" or not psutil.pid_exists(start["pid"]):  # it will be gone on with
         return None
     done = next((_steps_done(event, steps) for event in reversed(events) if event["event"] in ("step", "epoch")), 0)
     speed = next((event["tokens_per_s"] for event in reversed(since) if event["event"] == "step"), 0)
     left = (epochs * steps - done) * start["tokens_per_step"] / speed if speed else None
-    return Row(name, "training", min(epochs, done // steps + 1), epochs, best, left)
+    return Row("", "training", min(epochs, done // steps + 1), epochs, best, left)
 
 
 def _steps_done(event: Event, steps: int) -> int:
