@@ -187,7 +187,7 @@ def _conclude(record: Mapping[str, Any], succeeded: bool, artifacts: Artifacts) 
     if not succeeded:
         error = record.get("error")
         if error is None:
-            print("error: DVC failed before any stage ran; its message is above", file=sys.stderr)
+            print("error: DVC failed; its message is above", file=sys.stderr)
             return 1
         print(
             f"\n{error['phase']} {record['state']}: {error['message']}\n  What to do: {error['remedy']}",

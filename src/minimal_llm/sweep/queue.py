@@ -25,7 +25,7 @@ from minimal_llm.config import Config, parse_config
 from minimal_llm.errors import ConfigurationError
 from minimal_llm.pipeline import VARIABLES, settings
 
-READ_ATTEMPTS, READ_PAUSE_SECONDS, READ_SECONDS = 8, 2.0, 60.0
+READ_ATTEMPTS, READ_PAUSE_SECONDS, READ_SECONDS = 8, 2.0, 30.0
 _OF_MAKE = frozenset({*VARIABLES, "CORPUS", "RESUME", "NAME", "GRID", "JOBS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"})
 
 
