@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -59,6 +60,14 @@ class Clone:
         self.git("init", "--quiet")
         self.git("add", ".")
         self.git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "small")
+
+    def copy_to(self, folder: Path) -> Clone:
+        """Return a copy in this new folder that has the history, the results and the caches of this one."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        twin = copy.copy(self)
+        twin.folder = folder
+        twin.environment = self.environment | {"PYTHONPATH": str(folder / "src")}
+        return twin
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(

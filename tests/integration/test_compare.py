@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,25 +25,20 @@ print(json.dumps([[curve.names, curve.losses, curve.minutes] for curve in curves
 
 
 @pytest.fixture(scope="module")
-def compared(trained: Clone) -> Iterator[Clone]:
-    """The trained clone with three finished experiments, a failed and a queued one."""
-    trained.run("dvc", "exp", "run", "-n", "slow", "-S", "train.learning_rate=0.0005")
-    trained.run("dvc", "exp", "run", "-n", AWKWARD, "-S", "train.learning_rate=0.003", "-S", "train.epochs=3")
-    trained.run("dvc", "exp", "run", "-n", "short", "-S", "train.epochs=1")
-    trained.run("dvc", "exp", "run", "--queue", "-n", "broken", "-S", "train.learning_rate=9")
-    trained.run("dvc", "queue", "start", "-j", "1")
+def compared(trained: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A copy of the trained clone with three finished experiments, a failed and a queued one."""
+    compared = trained.copy_to(tmp_path_factory.mktemp("compared") / "clone")
+    compared.run("dvc", "exp", "run", "-n", "slow", "-S", "train.learning_rate=0.0005")
+    compared.run("dvc", "exp", "run", "-n", AWKWARD, "-S", "train.learning_rate=0.003", "-S", "train.epochs=3")
+    compared.run("dvc", "exp", "run", "-n", "short", "-S", "train.epochs=1")
+    compared.run("dvc", "exp", "run", "--queue", "-n", "broken", "-S", "train.learning_rate=9")
+    compared.run("dvc", "queue", "start", "-j", "1")
     until = time.monotonic() + 240
-    while "Failed" not in trained.run("dvc", "queue", "status"):
-        assert time.monotonic() < until, trained.run("dvc", "queue", "status")
-    trained.run("dvc", "queue", "stop", "--kill")
-    trained.run("dvc", "exp", "run", "--queue", "-n", "later", "-S", "train.epochs=7")
-    yield trained
-    trained.run("dvc", "queue", "remove", "--all")
-    trained.run("dvc", "exp", "remove", "--all-commits")
-    trained.git("reset", "--hard", "--quiet")
-    trained.run("dvc", "checkout", "--quiet", "--force")
-    for name in ("data/checkpoints", "runs"):
-        shutil.rmtree(trained.folder / name, ignore_errors=True)
+    while "Failed" not in compared.run("dvc", "queue", "status"):
+        assert time.monotonic() < until, compared.run("dvc", "queue", "status")
+    compared.run("dvc", "queue", "stop", "--kill")
+    compared.run("dvc", "exp", "run", "--queue", "-n", "later", "-S", "train.epochs=7")
+    return compared
 
 
 def test_all_experiments_are_in_the_table_and_the_best_is_marked(compared: Clone) -> None:

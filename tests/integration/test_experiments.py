@@ -24,50 +24,50 @@ def difference(clone: Clone, *command: str) -> Any:
     return json.loads(clone.run("dvc", *command, "--json"))
 
 
-def test_an_idea_is_tried_shown_compared_left_and_taken_up_again(restored: Clone) -> None:
-    before = (restored.folder / "data" / "best_model.pt").read_bytes()
+def test_an_idea_is_tried_shown_compared_left_and_taken_up_again(experimental: Clone) -> None:
+    before = (experimental.folder / "data" / "best_model.pt").read_bytes()
     # 1e-3 is text to YAML, and a number all the same
     changes = ("-S", "train.learning_rate=1e-3", "-S", "train.epochs=1")
-    printed = restored.run("dvc", "exp", "run", "-n", "my-idea", *changes)
+    printed = experimental.run("dvc", "exp", "run", "-n", "my-idea", *changes)
     assert [stage for stage in ("download", "tokenizer", "train", "validate") if f"stage '{stage}':" in printed] == [
         "train",
         "validate",
     ]
-    metrics = difference(restored, "metrics", "diff")
+    metrics = difference(experimental, "metrics", "diff")
     assert {name for file in metrics.values() for name in file} <= METRICS
     assert metrics["data/metrics/summary.json"]["val_loss"]["diff"] > 0
-    assert difference(restored, "params", "diff")["params.yaml"]["train.epochs"] == {"old": 2, "new": 1, "diff": -1}
+    assert difference(experimental, "params", "diff")["params.yaml"]["train.epochs"] == {"old": 2, "new": 1, "diff": -1}
 
-    idea = (restored.folder / "data" / "best_model.pt").read_bytes()
-    restored.git("reset", "--hard", "--quiet")
-    restored.run("dvc", "checkout")
-    assert (restored.folder / "data" / "best_model.pt").read_bytes() == before
-    assert "my-idea" in {row["Experiment"] for row in experiments(restored)}
-    compared = difference(restored, "exp", "diff", "HEAD", "my-idea")
+    idea = (experimental.folder / "data" / "best_model.pt").read_bytes()
+    experimental.git("reset", "--hard", "--quiet")
+    experimental.run("dvc", "checkout")
+    assert (experimental.folder / "data" / "best_model.pt").read_bytes() == before
+    assert "my-idea" in {row["Experiment"] for row in experiments(experimental)}
+    compared = difference(experimental, "exp", "diff", "HEAD", "my-idea")
     assert compared["params"]["params.yaml"]["train.epochs"] == {"old": 2, "new": 1, "diff": -1}
-    restored.run("dvc", "exp", "apply", "my-idea")
-    assert (restored.folder / "data" / "best_model.pt").read_bytes() == idea
-    assert restored.params()["train"]["epochs"] == 1
-    restored.run("dvc", "exp", "branch", "my-idea", "idea-branch")
-    assert "idea-branch" in restored.git("branch", "--list", "idea-branch")
-    restored.git("branch", "-D", "idea-branch")
+    experimental.run("dvc", "exp", "apply", "my-idea")
+    assert (experimental.folder / "data" / "best_model.pt").read_bytes() == idea
+    assert experimental.params()["train"]["epochs"] == 1
+    experimental.run("dvc", "exp", "branch", "my-idea", "idea-branch")
+    assert "idea-branch" in experimental.git("branch", "--list", "idea-branch")
+    experimental.git("branch", "-D", "idea-branch")
 
 
-def test_the_columns_of_exp_show_are_few_and_what_did_not_change_is_left_out(restored: Clone) -> None:
-    restored.run("dvc", "exp", "run", "-S", "train.epochs=1")
-    head, *_ = restored.run("dvc", "exp", "show", "--csv", "--only-changed", "--drop", r"(data|src|stages)/.*").split(
-        "\n"
-    )
+def test_the_columns_of_exp_show_are_few_and_what_did_not_change_is_left_out(experimental: Clone) -> None:
+    experimental.run("dvc", "exp", "run", "-S", "train.epochs=1")
+    head, *_ = experimental.run(
+        "dvc", "exp", "show", "--csv", "--only-changed", "--drop", r"(data|src|stages)/.*"
+    ).split("\n")
     named = set(head.split(",")) - {"Experiment", "rev", "typ", "Created", "parent", "State", "Executor"}
     assert {name for name in named if "." not in name} <= METRICS  # besides the parameters that differ
     assert {"val_loss", "bits_per_byte", "gap", "train.epochs"} <= named
 
 
-def test_a_changed_comment_in_the_safety_rules_retrains_nothing(restored: Clone) -> None:
-    rules = restored.folder / "src" / "minimal_llm" / "data" / "safety.yaml"
+def test_a_changed_comment_in_the_safety_rules_retrains_nothing(experimental: Clone) -> None:
+    rules = experimental.folder / "src" / "minimal_llm" / "data" / "safety.yaml"
     with rules.open("a", encoding="utf-8") as file:
         file.write("# a comment\n")
-    printed = restored.run("dvc", "repro")
+    printed = experimental.run("dvc", "repro")
     assert "Running stage 'validate'" in printed
     assert "Running stage 'train'" not in printed
 
@@ -83,12 +83,12 @@ def test_a_changed_comment_in_the_safety_rules_retrains_nothing(restored: Clone)
     ],
 )
 def test_a_parameter_that_cannot_be_used_is_refused_and_the_results_stay(
-    restored: Clone, change: str, told: str
+    experimental: Clone, change: str, told: str
 ) -> None:
-    before = (restored.folder / "data" / "best_model.pt").read_bytes()
-    printed = restored.run("dvc", "exp", "run", "-S", change, code=255)
+    before = (experimental.folder / "data" / "best_model.pt").read_bytes()
+    printed = experimental.run("dvc", "exp", "run", "-S", change, code=255)
     assert told in printed
     assert "Running stage 'train'" not in printed
     assert "Traceback" not in printed
-    assert (restored.folder / "data" / "best_model.pt").read_bytes() == before
-    assert restored.git("status", "--porcelain", "data") == ""
+    assert (experimental.folder / "data" / "best_model.pt").read_bytes() == before
+    assert experimental.git("status", "--porcelain", "data") == ""

@@ -27,69 +27,71 @@ def test_a_second_make_train_does_nothing_and_says_so(trained: Clone) -> None:
     assert trained.git("status", "--porcelain") == before == ""
 
 
-def test_an_experiment_runs_only_what_its_parameter_touches_and_can_be_compared(restored: Clone) -> None:
-    printed = restored.run("dvc", "exp", "run", "-S", "train.epochs=1")
+def test_an_experiment_runs_only_what_its_parameter_touches_and_can_be_compared(experimental: Clone) -> None:
+    printed = experimental.run("dvc", "exp", "run", "-S", "train.epochs=1")
     assert "Running stage 'train'" in printed
     assert "Running stage 'download'" not in printed
     assert "Running stage 'tokenizer'" not in printed
-    assert restored.phases() == {
+    assert experimental.phases() == {
         "download": "skipped",
         "tokenizer": "skipped",
         "train": "completed",
         "validate": "completed",
     }
-    difference = json.loads(restored.run("dvc", "metrics", "diff", "--json"))
+    difference = json.loads(experimental.run("dvc", "metrics", "diff", "--json"))
     assert difference["data/metrics/summary.json"]["best_epoch"] == {"old": 2, "new": 1, "diff": -1}
     assert difference["data/metrics/summary.json"]["val_loss"]["diff"] != 0
     assert "train_minutes" in difference["data/metrics/cost.json"]
-    assert "train.epochs" in restored.run("dvc", "exp", "show", "--csv").splitlines()[0]
+    assert "train.epochs" in experimental.run("dvc", "exp", "show", "--csv").splitlines()[0]
     # Back to the old value: the result is known, nothing is trained.
-    printed = restored.run("dvc", "exp", "run", "-S", "train.epochs=2")
+    printed = experimental.run("dvc", "exp", "run", "-S", "train.epochs=2")
     assert "Running stage 'train'" not in printed
 
 
-def test_variables_of_make_become_tracked_parameters(restored: Clone) -> None:
-    printed = restored.run("make", "train", "EPOCHS=1", "LEARNING_RATE=0.00003", "BATCH_SIZE=2", "MAX_SEQ_LENGTH=64")
+def test_variables_of_make_become_tracked_parameters(experimental: Clone) -> None:
+    printed = experimental.run(
+        "make", "train", "EPOCHS=1", "LEARNING_RATE=0.00003", "BATCH_SIZE=2", "MAX_SEQ_LENGTH=64"
+    )
     assert "-S train.epochs=1" in printed
-    train = restored.params()["train"]
+    train = experimental.params()["train"]
     assert (train["epochs"], train["batch_size"], train["max_seq_length"]) == (1, 2, 64)
-    recorded = restored.json("training_metrics.json")["configuration"]
+    recorded = experimental.json("training_metrics.json")["configuration"]
     assert recorded["train.learning_rate"] == 3e-5
-    assert "Nothing to do" in restored.run("make", "train")
+    assert "Nothing to do" in experimental.run("make", "train")
 
 
 def test_a_corpus_of_ones_own_with_an_awkward_name_is_trained_on_and_noticed_when_it_changes(
-    restored: Clone, tmp_path: Path
+    experimental: Clone, tmp_path: Path
 ) -> None:
     corpus = tmp_path / "my 'own', text; [1] $(touch owned).txt"
-    text = (restored.folder / "data" / "corpus_bilingual.txt").read_text(encoding="utf-8")
+    text = (experimental.folder / "data" / "corpus_bilingual.txt").read_text(encoding="utf-8")
     corpus.write_text(text[: len(text) // 2], encoding="utf-8")
-    printed = restored.run("make", "train", EPOCHS="1", CORPUS=str(corpus))
+    printed = experimental.run("make", "train", EPOCHS="1", CORPUS=str(corpus))
     assert "corpus: files" in printed
-    assert restored.params()["download"]["files"] == [str(corpus)]
+    assert experimental.params()["download"]["files"] == [str(corpus)]
     corpus.write_text(text, encoding="utf-8")
-    assert "Running stage 'train'" in restored.run("make", "train", EPOCHS="1", CORPUS=str(corpus))
-    assert not (restored.folder / "owned").exists()
+    assert "Running stage 'train'" in experimental.run("make", "train", EPOCHS="1", CORPUS=str(corpus))
+    assert not (experimental.folder / "owned").exists()
 
 
-def test_without_a_mirror_the_primer_serves_and_it_is_said_everywhere(restored: Clone) -> None:
-    printed = restored.run("dvc", "exp", "run", "-S", "download.source=gutenberg", "-S", "train.epochs=1")
+def test_without_a_mirror_the_primer_serves_and_it_is_said_everywhere(experimental: Clone) -> None:
+    printed = experimental.run("dvc", "exp", "run", "-S", "download.source=gutenberg", "-S", "train.epochs=1")
     assert "primer" in printed
-    manifest = restored.json("corpus_manifest.json")
+    manifest = experimental.json("corpus_manifest.json")
     assert (manifest["source"], manifest["requested_source"], manifest["fallback"]) == ("primer", "gutenberg", True)
-    assert restored.json("training_metrics.json")["corpus"] == {"source": "primer", "fallback": True}
-    report = (restored.folder / "data" / "report.md").read_text(encoding="utf-8")
+    assert experimental.json("training_metrics.json")["corpus"] == {"source": "primer", "fallback": True}
+    report = (experimental.folder / "data" / "report.md").read_text(encoding="utf-8")
     assert "No mirror could be reached" in report
 
 
-def test_a_failing_stage_is_told_with_its_code_and_leaves_the_results_of_before(restored: Clone) -> None:
-    before = (restored.folder / "data" / "best_model.pt").read_bytes()
-    printed = restored.run("make", "train", "VOCAB_SIZE=32000", code=2)
+def test_a_failing_stage_is_told_with_its_code_and_leaves_the_results_of_before(experimental: Clone) -> None:
+    before = (experimental.folder / "data" / "best_model.pt").read_bytes()
+    printed = experimental.run("make", "train", "VOCAB_SIZE=32000", code=2)
     assert "tokenizer failed: tokenizer.vocab_size = 32000 is too large" in printed
-    status = restored.json("pipeline_status.json")
+    status = experimental.json("pipeline_status.json")
     assert (status["state"], status["error"]["exit_code"], status["error"]["kind"]) == ("failed", 3, "configuration")
-    assert (restored.folder / "data" / "best_model.pt").read_bytes() == before
-    shown = restored.run("make", "status")
+    assert (experimental.folder / "data" / "best_model.pt").read_bytes() == before
+    shown = experimental.run("make", "status")
     assert "tokenizer configuration" in shown
 
 
@@ -102,13 +104,13 @@ def test_a_failing_stage_is_told_with_its_code_and_leaves_the_results_of_before(
         ("EPOCHS=$$(touch owned)", "train.epochs"),
     ],
 )
-def test_a_wrong_variable_is_refused_before_anything_runs(restored: Clone, variable: str, told: str) -> None:
-    printed = restored.run("make", "train", variable, code=2)
+def test_a_wrong_variable_is_refused_before_anything_runs(experimental: Clone, variable: str, told: str) -> None:
+    printed = experimental.run("make", "train", variable, code=2)
     assert told in printed
     assert "Running stage" not in printed
     assert "Traceback" not in printed
-    assert restored.git("status", "--porcelain") == ""
-    assert not (restored.folder / "owned").exists()
+    assert experimental.git("status", "--porcelain") == ""
+    assert not (experimental.folder / "owned").exists()
 
 
 def make_train(clone: Clone, *arguments: str) -> pexpect.spawn:
@@ -119,36 +121,36 @@ def make_train(clone: Clone, *arguments: str) -> pexpect.spawn:
     )
 
 
-def test_ctrl_c_on_a_terminal_saves_and_the_next_make_train_asks_and_goes_on(restored: Clone) -> None:
-    terminal = make_train(restored)
+def test_ctrl_c_on_a_terminal_saves_and_the_next_make_train_asks_and_goes_on(experimental: Clone) -> None:
+    terminal = make_train(experimental)
     terminal.expect(r"epoch +2/60")
     terminal.sendintr()
     terminal.expect("train interrupted: stopped after")
     terminal.expect(pexpect.EOF)
-    assert restored.json("pipeline_status.json")["state"] == "interrupted"
+    assert experimental.json("pipeline_status.json")["state"] == "interrupted"
 
-    terminal = make_train(restored)
+    terminal = make_train(experimental)
     terminal.expect(r"an unfinished run stands at [0-9.]+ of 60 epochs\. \[R\]esume or \[s\]tart over\?")
     terminal.sendline("")
     terminal.expect("resuming after epoch")
     terminal.sendintr()
     terminal.expect(pexpect.EOF)
 
-    terminal = make_train(restored, "RESUME=no")
+    terminal = make_train(experimental, "RESUME=no")
     terminal.expect("starting over")
     terminal.expect(r"epoch +1/60")
     terminal.sendintr()
     terminal.expect(pexpect.EOF)
 
 
-def test_a_killed_trainer_is_told_as_killed_and_the_next_run_goes_on(restored: Clone) -> None:
-    terminal = make_train(restored)
+def test_a_killed_trainer_is_told_as_killed_and_the_next_run_goes_on(experimental: Clone) -> None:
+    terminal = make_train(experimental)
     terminal.expect(r"epoch +2/60")
-    os.kill(restored.json("pipeline_status.json")["phases"]["train"]["pid"], signal.SIGKILL)
+    os.kill(experimental.json("pipeline_status.json")["phases"]["train"]["pid"], signal.SIGKILL)
     terminal.expect("train was killed")
     terminal.expect(pexpect.EOF)
-    assert restored.json("pipeline_status.json")["error"]["kind"] == "interrupted"
-    terminal = make_train(restored, "RESUME=yes")
+    assert experimental.json("pipeline_status.json")["error"]["kind"] == "interrupted"
+    terminal = make_train(experimental, "RESUME=yes")
     terminal.expect("resuming after epoch")
     terminal.sendintr()
     terminal.expect(pexpect.EOF)
@@ -182,9 +184,9 @@ def test_the_page_of_plots_needs_no_network(trained: Clone) -> None:
     assert sorted(drawn) == ["data_plots_history_csv", "data_plots_latency_csv", "loss"]
 
 
-def test_clean_asks_before_it_deletes_what_took_time(restored: Clone) -> None:
-    assert "nobody to ask" in restored.run("make", "clean")
-    assert (restored.folder / "data" / "best_model.pt").exists()
+def test_clean_asks_before_it_deletes_what_took_time(experimental: Clone) -> None:
+    assert "nobody to ask" in experimental.run("make", "clean")
+    assert (experimental.folder / "data" / "best_model.pt").exists()
 
 
 def test_prerequisites_that_are_missing_come_in_one_list(tmp_path: Path) -> None:
