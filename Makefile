@@ -6,6 +6,13 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Variables given to make reach the program through its environment, never as text for the shell.
 export EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME NAME GRID JOBS REMOTE
 
+# A misspelt variable would be passed over in silence, and `make train EPOCH=5` train all epochs.
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+KNOWN := EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME NAME GRID JOBS REMOTE PYTHON PYTEST GUTENBERG_MIRRORS
+ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
+$(error there is no variable $(filter-out $(KNOWN),$(GIVEN)); there are $(KNOWN))
+endif
+
 ifeq ($(origin NAME),environment)
 NAME := # WSL keeps the name of the machine there
 endif

@@ -82,6 +82,7 @@ def _train(**changes: Any) -> dict[str, Any]:
 
 # The defaults in full, so that the study stays what it was if params.yaml changes
 BASE = _train(
+    batch_size=32,
     learning_rate=2e-3,
     warmup_steps=100,
     min_learning_rate_ratio=0.1,
@@ -96,6 +97,8 @@ TRIALS = {
     # Seed 1234 is that of the reference runs, whose history.csv of either recipe was taken over.
     "default": Trial({}, Engine, FULL, (1234, 1)),
     "constant dropout": Trial(_train(dropout_rise_ratio=0.0), Engine, FULL, (1234, 1)),
+    "batch 16": Trial(_train(batch_size=16), Engine, FULL),
+    "batch 8": Trial(_train(batch_size=8), Engine, FULL),
     "Muon": Trial({}, MuonEngine, FULL),
     "5 epochs: default": Trial(),
     "5 epochs: dropout 0": Trial(_train(dropout=0.0)),

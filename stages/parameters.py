@@ -12,12 +12,16 @@ from minimal_llm.artifacts import Artifacts
 from minimal_llm.config import load_config
 from minimal_llm.errors import ConfigurationError
 from minimal_llm.files import write_text
+from minimal_llm.preflight import check_initial_model
 
 
 def main() -> int:
     """Check params.yaml; return the exit code."""
     try:
-        load_config()
+        config = load_config()
+        for finding in check_initial_model(config, Artifacts()):
+            if finding.remedy:
+                raise ConfigurationError(f"train.init_from: {finding.detail}", remedy=finding.remedy)
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -105,6 +105,8 @@ def parameter_estimate(config: Config) -> int:
 def less_memory(config: Config) -> tuple[str, str]:
     """Return what to change so that training takes less memory, in words and as a command."""
     batch = config.train.batch_size
+    if batch <= 8 and config.train.compile != "never":  # saves more than half of so small a batch
+        return "set train.compile to never", "dvc exp run -S train.compile=never"
     if batch > 1:
         return f"reduce train.batch_size from {batch} to {batch // 2}", f"make train BATCH_SIZE={batch // 2}"
     length = config.train.max_seq_length

@@ -147,7 +147,9 @@ def check_git() -> Iterator[Finding]:
         return
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     if done.returncode:
-        remedy = "clone it with git clone (a zip download has no history), or: git init && git add . && git commit"
+        remedy = (
+            "clone it with git clone (a zip download has no history), or: git init && git add . && git commit -m start"
+        )
         yield Finding("git", "this folder is not a git repository with a commit", remedy)
         return
     yield Finding("git", f"at commit {done.stdout.strip()}")

@@ -77,6 +77,7 @@ def test_a_changed_comment_in_the_safety_rules_retrains_nothing(experimental: Cl
     [
         ("train.learning_rate=5", "train.learning_rate = 5: it should be at least 1e-05 and at most 0.01"),
         ("train.learning_rate=fast", "train.learning_rate = 'fast': it should be a valid number"),
+        ("train.init_from=data/best_model.pt", "train.init_from: DVC deletes data/best_model.pt before it trains"),
         ("model.heads=3", "model.heads is 3, which does not divide model.d_model, 64; these do: 1, 2, 4, 8, 16"),
         ("train.epoch=3", "Could not override 'train.epoch'"),
         ("+train.epoch=3", "train.epoch = 3: there is no such parameter"),

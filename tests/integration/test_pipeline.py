@@ -170,6 +170,10 @@ def test_the_targets_explain_themselves(trained: Clone) -> None:
     assert "val_loss" in trained.run("make", "metrics")
 
 
+def test_a_misspelt_variable_is_refused(trained: Clone) -> None:
+    assert "there is no variable EPOCH; there are EPOCHS BATCH_SIZE" in trained.run("make", "train", "EPOCH=1", code=2)
+
+
 def test_the_page_of_plots_needs_no_network(trained: Clone) -> None:
     printed = trained.run("make", "plots")
     index = trained.folder / "dvc_plots" / "index.html"

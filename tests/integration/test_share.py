@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.clone import Clone, needs_venv
 
@@ -30,28 +27,20 @@ class SecondClone:
         return done.stdout
 
 
-@pytest.fixture
-def sharing(restored: Clone) -> Iterator[Clone]:
-    """The trained clone; the remotes that a test gives it and its experiments are taken away afterwards."""
-    yield restored
-    (restored.folder / ".dvc" / "config.local").unlink(missing_ok=True)
-    restored.run("dvc", "exp", "remove", "--all-commits")
-
-
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_one_clone_pushes_and_another_pulls_the_same_results(sharing: Clone, tmp_path: Path) -> None:
+def test_one_clone_pushes_and_another_pulls_the_same_results(experimental: Clone, tmp_path: Path) -> None:
     store = tmp_path / "a store; it's $HOME"
-    printed = sharing.run("make", "share", REMOTE=str(store))
+    printed = experimental.run("make", "share", REMOTE=str(store))
     assert "files pushed" in printed
     assert "data/best_model.pt" in printed
-    assert sharing.git("status", "--porcelain") == ""  # the address is nothing that git would commit
-    assert str(store) not in (sharing.folder / ".dvc" / "config").read_text(encoding="utf-8")
-    assert "Everything is up to date" in sharing.run("make", "share")  # the same place again
+    assert experimental.git("status", "--porcelain") == ""  # the address is nothing that git would commit
+    assert str(store) not in (experimental.folder / ".dvc" / "config").read_text(encoding="utf-8")
+    assert "Everything is up to date" in experimental.run("make", "share")  # the same place again
 
-    other = SecondClone(sharing.folder, tmp_path / "other", sharing.environment)
+    other = SecondClone(experimental.folder, tmp_path / "other", experimental.environment)
     told = [line.strip() for line in printed.splitlines() if line.strip().startswith("dvc ")]
     assert told[1:] == ["dvc pull"]
     other.run("bash", "-c", told[0])  # as it was printed
@@ -59,30 +48,32 @@ def test_one_clone_pushes_and_another_pulls_the_same_results(sharing: Clone, tmp
     assert "up to date" in other.run("dvc", "status")
     assert "parameters" in other.run("minimal-llm", "info")
     for name in ("best_model.pt", "corpus_bilingual.txt", "bilingual_8k.model", "tokens/train.bin"):
-        assert digest(other.folder / "data" / name) == digest(sharing.folder / "data" / name)
+        assert digest(other.folder / "data" / name) == digest(experimental.folder / "data" / name)
 
 
-def test_an_experiment_travels_with_a_git_remote(sharing: Clone, tmp_path: Path) -> None:
-    sharing.git("init", "--quiet", "--bare", str(tmp_path / "origin.git"))
-    sharing.git("remote", "add", "origin", str(tmp_path / "origin.git"))
+def test_an_experiment_travels_with_a_git_remote(experimental: Clone, tmp_path: Path) -> None:
+    experimental.git("init", "--quiet", "--bare", str(tmp_path / "origin.git"))
+    experimental.git("remote", "add", "origin", str(tmp_path / "origin.git"))
     try:
-        sharing.git("push", "--quiet", "origin", "HEAD")
-        sharing.run("make", "share", REMOTE=str(tmp_path / "store"))
-        sharing.run("dvc", "exp", "run", "-n", "shorter", "-S", "train.epochs=1")
-        sharing.run("dvc", "exp", "push", "origin", "shorter")
+        experimental.git("push", "--quiet", "origin", "HEAD")
+        experimental.run("make", "share", REMOTE=str(tmp_path / "store"))
+        experimental.run("dvc", "exp", "run", "-n", "shorter", "-S", "train.epochs=1")
+        experimental.run("dvc", "exp", "push", "origin", "shorter")
     finally:
-        sharing.git("remote", "remove", "origin")
-    other = SecondClone(tmp_path / "origin.git", tmp_path / "other", sharing.environment)
+        experimental.git("remote", "remove", "origin")
+    other = SecondClone(tmp_path / "origin.git", tmp_path / "other", experimental.environment)
     other.run("dvc", "remote", "add", "--local", "--default", "share", str(tmp_path / "store"))
     assert "shorter" in other.run("dvc", "exp", "list", "origin")
     other.run("dvc", "exp", "pull", "origin", "shorter")
     other.run("dvc", "exp", "apply", "shorter")
-    assert digest(other.folder / "data" / "best_model.pt") == digest(sharing.folder / "data" / "best_model.pt")
+    assert digest(other.folder / "data" / "best_model.pt") == digest(experimental.folder / "data" / "best_model.pt")
     assert "shorter" in other.run("make", "compare")
 
 
-def test_without_the_results_nothing_is_pushed(sharing: Clone, tmp_path: Path) -> None:
-    other = SecondClone(sharing.folder, tmp_path / "other", sharing.environment | {"REMOTE": str(tmp_path / "store")})
+def test_without_the_results_nothing_is_pushed(experimental: Clone, tmp_path: Path) -> None:
+    other = SecondClone(
+        experimental.folder, tmp_path / "other", experimental.environment | {"REMOTE": str(tmp_path / "store")}
+    )
     done = subprocess.run(
         ["make", "share"], cwd=other.folder, env=other.environment, capture_output=True, text=True, check=False
     )
@@ -93,7 +84,7 @@ def test_without_the_results_nothing_is_pushed(sharing: Clone, tmp_path: Path) -
     assert not (other.folder / ".dvc" / "config.local").exists()
 
 
-def test_a_place_that_cannot_work_is_refused_and_nothing_is_set_up(sharing: Clone) -> None:
-    assert "inside this repository" in sharing.run("make", "share", REMOTE="runs/store", code=2)
-    assert "no REMOTE was given" in sharing.run("make", "share", code=2)
-    assert not (sharing.folder / ".dvc" / "config.local").exists()
+def test_a_place_that_cannot_work_is_refused_and_nothing_is_set_up(experimental: Clone) -> None:
+    assert "inside this repository" in experimental.run("make", "share", REMOTE="runs/store", code=2)
+    assert "no REMOTE was given" in experimental.run("make", "share", code=2)
+    assert not (experimental.folder / ".dvc" / "config.local").exists()

@@ -344,14 +344,14 @@ def interrupt_repro(clone: Clone) -> str:
 
 @needs_venv
 def test_an_interrupted_repro_is_gone_on_with_by_the_next_one_and_by_an_experiment_in_a_temporary_copy(
-    restored: Clone, tmp_path: Path
+    experimental: Clone, tmp_path: Path
 ) -> None:
-    params = restored.params()
+    params = experimental.params()
     params["train"] |= {"epochs": 6, "checkpoint_every_seconds": 0.1}
-    (restored.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-    assert "resuming" not in interrupt_repro(restored)
-    assert "resuming after epoch" in interrupt_repro(restored)
-    assert "resuming after epoch" in restored.run("dvc", "exp", "run", "--temp", "--name", "elsewhere", "train")
-    restored.run("dvc", "exp", "apply", "elsewhere")
-    restored.run("python", "stages/train.py", "--output-dir", str(tmp_path))
-    assert outcome(restored.folder / "data") == outcome(tmp_path)
+    (experimental.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    assert "resuming" not in interrupt_repro(experimental)
+    assert "resuming after epoch" in interrupt_repro(experimental)
+    assert "resuming after epoch" in experimental.run("dvc", "exp", "run", "--temp", "--name", "elsewhere", "train")
+    experimental.run("dvc", "exp", "apply", "elsewhere")
+    experimental.run("python", "stages/train.py", "--output-dir", str(tmp_path))
+    assert outcome(experimental.folder / "data") == outcome(tmp_path)

@@ -58,75 +58,75 @@ def scratch(clone: Clone) -> Path:
     return clone.folder / "runs" / "verify"
 
 
-def test_a_second_training_gives_the_recorded_bytes(restored: Clone) -> None:
-    set_parameter(restored, "validate", "max_gap", 0.25)  # shapes no model
-    printed = restored.run("make", "verify")
+def test_a_second_training_gives_the_recorded_bytes(experimental: Clone) -> None:
+    set_parameter(experimental, "validate", "max_gap", 0.25)  # shapes no model
+    printed = experimental.run("make", "verify")
     assert "inputs: the tokenizer and the token files in data equal those of dvc.lock" in printed
     assert "comparing bytes, as the record is of this machine: device cpu" in printed
     assert printed.rstrip().splitlines()[-1] == "verified: 5 of 5 agree, comparing bytes"
-    assert not scratch(restored).exists()
-    assert restored.git("status", "--porcelain") == " M params.yaml\n"
+    assert not scratch(experimental).exists()
+    assert experimental.git("status", "--porcelain") == " M params.yaml\n"
 
 
-def test_without_data_corpus_and_token_files_are_made_again_and_compared_too(restored: Clone) -> None:
+def test_without_data_corpus_and_token_files_are_made_again_and_compared_too(experimental: Clone) -> None:
     for path in ("tokens", "corpus_bilingual.txt"):
-        target = restored.folder / "data" / path
+        target = experimental.folder / "data" / path
         shutil.rmtree(target) if target.is_dir() else target.unlink()
-    printed = restored.run(*VERIFY)
+    printed = experimental.run(*VERIFY)
     assert "stages/download.py" in printed
     assert "data/tokens" in printed
     assert "verified: 11 of 11 agree, comparing bytes" in printed
 
 
-def test_another_recorded_model_is_told_and_a_second_try_trains_again(restored: Clone) -> None:
-    edit_lock(restored, lambda stages: record_hash(stages, "data/best_model.pt", OTHER_HASH))
+def test_another_recorded_model_is_told_and_a_second_try_trains_again(experimental: Clone) -> None:
+    edit_lock(experimental, lambda stages: record_hash(stages, "data/best_model.pt", OTHER_HASH))
     for _ in range(2):
-        printed = restored.run(*VERIFY, code=5)
+        printed = experimental.run(*VERIFY, code=5)
         assert "epoch   1/2" in printed
         assert "NOT verified: 1 of 5 differ, comparing bytes: data/best_model.pt\n" in printed
-        assert (scratch(restored) / "best_model.pt").exists()
+        assert (scratch(experimental) / "best_model.pt").exists()
 
 
-def test_with_another_machine_on_record_losses_are_compared(restored: Clone) -> None:
-    edit_metrics(restored, "data/metrics/train_speed.json", cpu="Abacus 3000")
-    edit_lock(restored, lambda stages: record_hash(stages, "data/best_model.pt", OTHER_HASH))
-    printed = restored.run(*VERIFY)
+def test_with_another_machine_on_record_losses_are_compared(experimental: Clone) -> None:
+    edit_metrics(experimental, "data/metrics/train_speed.json", cpu="Abacus 3000")
+    edit_lock(experimental, lambda stages: record_hash(stages, "data/best_model.pt", OTHER_HASH))
+    printed = experimental.run(*VERIFY)
     assert "comparing losses within 5%, as the record is of another machine: cpu Abacus 3000 there," in printed
     assert "threads" not in printed.split("another machine: ")[1]
     assert "verified: 2 of 2 agree, comparing losses within 5%" in printed
 
 
-def test_losses_that_are_too_far_apart_are_told(restored: Clone) -> None:
-    edit_metrics(restored, "data/metrics/train_speed.json", threads=99)
-    loss = restored.json("metrics/train.json")["val_loss"]
-    edit_metrics(restored, "data/metrics/train.json", val_loss=loss * 1.06)
-    printed = restored.run(*VERIFY, code=5)
+def test_losses_that_are_too_far_apart_are_told(experimental: Clone) -> None:
+    edit_metrics(experimental, "data/metrics/train_speed.json", threads=99)
+    loss = experimental.json("metrics/train.json")["val_loss"]
+    edit_metrics(experimental, "data/metrics/train.json", val_loss=loss * 1.06)
+    printed = experimental.run(*VERIFY, code=5)
     assert "threads 99 there, 1 here" in printed
     assert "NOT verified: 1 of 2 differ, comparing losses within 5%: val_loss\n" in printed
 
 
-def test_changed_parameters_and_code_are_refused_with_their_values(restored: Clone) -> None:
-    set_parameter(restored, "train", "epochs", 3)
-    set_parameter(restored, "download", "megabytes_per_language", 1.5)
-    with (restored.folder / "src" / "minimal_llm" / "loss.py").open("a", encoding="utf-8") as source:
+def test_changed_parameters_and_code_are_refused_with_their_values(experimental: Clone) -> None:
+    set_parameter(experimental, "train", "epochs", 3)
+    set_parameter(experimental, "download", "megabytes_per_language", 1.5)
+    with (experimental.folder / "src" / "minimal_llm" / "loss.py").open("a", encoding="utf-8") as source:
         source.write("# another line\n")
-    printed = restored.run(*VERIFY, code=1)
+    printed = experimental.run(*VERIFY, code=1)
     assert "  - train.epochs: 2 in dvc.lock, 3 in params.yaml\n" in printed
     assert "  - download.megabytes_per_language: 1.4 in dvc.lock, 1.5 in params.yaml\n" in printed
     assert "  - src/minimal_llm/loss.py: modified\n" in printed
     assert "dvc repro" in printed
-    assert not scratch(restored).exists()
+    assert not scratch(experimental).exists()
 
 
-def test_a_corpus_that_no_mirror_gives_is_told_before_anything_is_trained(restored: Clone) -> None:
+def test_a_corpus_that_no_mirror_gives_is_told_before_anything_is_trained(experimental: Clone) -> None:
     def record_books(stages: Any) -> None:
         stages["download"]["params"]["params.yaml"]["download.source"] = "gutenberg"
         record_hash(stages, "data/corpus_bilingual.txt", OTHER_HASH)
         record_hash(stages, "data/tokens", OTHER_HASH + ".dir")
 
-    set_parameter(restored, "download", "source", "gutenberg")
-    edit_lock(restored, record_books)
-    printed = restored.run(*VERIFY, code=5)
+    set_parameter(experimental, "download", "source", "gutenberg")
+    edit_lock(experimental, record_books)
+    printed = experimental.run(*VERIFY, code=5)
     assert "the corpus differs: no mirror of Project Gutenberg could be reached, so the primer stood in" in printed
     assert "data/corpus_bilingual.txt: 0000000000 in dvc.lock" in printed
     assert "(primer) here" in printed
@@ -134,29 +134,31 @@ def test_a_corpus_that_no_mirror_gives_is_told_before_anything_is_trained(restor
 
 
 @pytest.mark.parametrize("content", ["", "stages: {}", "stages: [", None])
-def test_without_a_record_there_is_nothing_to_compare(restored: Clone, content: str | None) -> None:
-    lock = restored.folder / "dvc.lock"
+def test_without_a_record_there_is_nothing_to_compare(experimental: Clone, content: str | None) -> None:
+    lock = experimental.folder / "dvc.lock"
     lock.unlink() if content is None else lock.write_text(content, encoding="utf-8")
-    printed = restored.run(*VERIFY, code=1)
+    printed = experimental.run(*VERIFY, code=1)
     assert "error: " in printed
     assert "make train" in printed
     assert "Traceback" not in printed
 
 
-def test_metrics_of_another_run_are_refused(restored: Clone) -> None:
-    (restored.folder / "data" / "metrics" / "train.json").write_text("{}", encoding="utf-8")
-    assert "data/metrics/train.json (99914b932b) is not the file that dvc.lock records" in restored.run(*VERIFY, code=1)
+def test_metrics_of_another_run_are_refused(experimental: Clone) -> None:
+    (experimental.folder / "data" / "metrics" / "train.json").write_text("{}", encoding="utf-8")
+    assert "data/metrics/train.json (99914b932b) is not the file that dvc.lock records" in experimental.run(
+        *VERIFY, code=1
+    )
 
 
-def test_a_signal_makes_it_save_and_the_next_call_goes_on(restored: Clone) -> None:
-    set_parameter(restored, "train", "epochs", 20)
-    edit_lock(restored, lambda stages: stages["train"]["params"]["params.yaml"].update({"train.epochs": 20}))
+def test_a_signal_makes_it_save_and_the_next_call_goes_on(experimental: Clone) -> None:
+    set_parameter(experimental, "train", "epochs", 20)
+    edit_lock(experimental, lambda stages: stages["train"]["params"]["params.yaml"].update({"train.epochs": 20}))
     for reached, stop in (("epoch +2/20", "Ctrl+C"), ("resuming after epoch", "kill")):
         terminal = pexpect.spawn(
             VERIFY[0],
             list(VERIFY[1:]),
-            cwd=str(restored.folder),
-            env=restored.environment,
+            cwd=str(experimental.folder),
+            env=experimental.environment,
             encoding="utf-8",
             timeout=120,
         )

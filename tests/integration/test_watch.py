@@ -73,36 +73,36 @@ def leave(terminal: pexpect.spawn) -> None:
     assert "Error" not in terminal.before
 
 
-def test_it_waits_for_a_run_follows_it_and_says_when_it_was_killed(restored: Clone) -> None:
-    shutil.rmtree(restored.folder / "data" / "checkpoints", ignore_errors=True)
-    with watching(restored) as terminal:
+def test_it_waits_for_a_run_follows_it_and_says_when_it_was_killed(experimental: Clone) -> None:
+    shutil.rmtree(experimental.folder / "data" / "checkpoints", ignore_errors=True)
+    with watching(experimental) as terminal:
         terminal.expect("No training has begun here yet")
-        with process(restored, "make", "train", EPOCHS="60") as run:
+        with process(experimental, "make", "train", EPOCHS="60") as run:
             terminal.expect("running")
             terminal.expect(r"epoch [0-9]+/60")
             terminal.expect(r"tokens/s .* left")
             terminal.expect("validation loss")
             terminal.expect("Once upon a time")
             terminal.expect("Había una vez")
-            os.kill(restored.json("pipeline_status.json")["phases"]["train"]["pid"], signal.SIGKILL)
+            os.kill(experimental.json("pipeline_status.json")["phases"]["train"]["pid"], signal.SIGKILL)
             terminal.expect("killed")
             terminal.expect("goes on with: make train")
             leave(terminal)
             assert run.wait(timeout=WAIT) == 2
 
 
-def test_ctrl_c_leaves_and_training_goes_on(restored: Clone) -> None:
-    with training(restored, "runs/a") as run, watching(restored) as terminal:
+def test_ctrl_c_leaves_and_training_goes_on(experimental: Clone) -> None:
+    with training(experimental, "runs/a") as run, watching(experimental) as terminal:
         terminal.expect(r"epoch [0-9]+/100")
         leave(terminal)
         assert run.poll() is None
 
 
-def test_several_runs_have_a_line_each_and_a_pipe_gets_one_look(restored: Clone) -> None:
-    with training(restored, "runs/a"), training(restored, "runs/b", "--learning-rate", "0.0007"):
-        with watching(restored) as terminal:
+def test_several_runs_have_a_line_each_and_a_pipe_gets_one_look(experimental: Clone) -> None:
+    with training(experimental, "runs/a"), training(experimental, "runs/b", "--learning-rate", "0.0007"):
+        with watching(experimental) as terminal:
             terminal.expect(r"learning_rate=0\.0007.*running")
-        printed = restored.run("make", "watch")
+        printed = experimental.run("make", "watch")
     assert "learning_rate=0.0007" in printed
     assert "learning_rate=0.002" in printed
     assert "\x1b" not in printed
