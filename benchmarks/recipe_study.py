@@ -98,6 +98,8 @@ TRIALS = {
     "default": Trial({}, Engine, FULL, (1234, 1)),
     "constant dropout": Trial(_train(dropout_rise_ratio=0.0), Engine, FULL, (1234, 1)),
     "batch 16": Trial(_train(batch_size=16), Engine, FULL),
+    "batch 16, rate 1.4e-3": Trial(_train(batch_size=16, learning_rate=1.4e-3), Engine, FULL),
+    "batch 16, dropout 0.2": Trial(_train(batch_size=16, dropout=0.2), Engine, FULL),
     "batch 8": Trial(_train(batch_size=8), Engine, FULL),
     "Muon": Trial({}, MuonEngine, FULL),
     "5 epochs: default": Trial(),
