@@ -21,7 +21,7 @@ from rich.text import Text
 from minimal_llm.compare import SHAPES_TOKENS, Run, best_runs, differing, short_names
 from minimal_llm.files import write_bytes, write_text
 from minimal_llm.markdown import escape, table
-from minimal_llm.pictures import FEW_EPOCHS, INK, MUTED, PAPER, SCALE, STYLE, TRAINING, VALIDATION, _png
+from minimal_llm.pictures import FEW_EPOCHS, INK, MUTED, PAPER, SCALE, STYLE, TRAINING, VALIDATION, png_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +110,7 @@ def draw_curves(drawn: Sequence[Curve]) -> bytes:
             time.set_xticks([])
             time.text(0.5, 0.5, "no run recorded its times", color=MUTED, ha="center", transform=time.transAxes)
         _add_legend(figure, drawn, styles)
-        return _png(figure)
+        return png_of(figure)
 
 
 def _line_styles(drawn: Sequence[Curve]) -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ def draw_loss(history: History, best_epoch: int) -> bytes:
         last = history[-1]
         ends = {"training": (last["train_loss"], TRAINING), "validation": (last["val_loss"], VALIDATION)}
         _name_ends(axes, last["epoch"], ends)
-        return _png(figure)
+        return png_of(figure)
 
 
 def draw_learning_rate(history: History) -> bytes:
@@ -105,7 +105,7 @@ def draw_learning_rate(history: History) -> bytes:
         axes.set_ylim(0, 1.08 * max(row["learning_rate"] for row in history))
         last = history[-1]["learning_rate"]
         _name_ends(axes, history[-1]["epoch"], {f"{last:.2g}": (last, TRAINING)})
-        return _png(figure)
+        return png_of(figure)
 
 
 def draw_gradient_norm(history: History, clip: float) -> bytes:
@@ -120,7 +120,7 @@ def draw_gradient_norm(history: History, clip: float) -> bytes:
         _draw_line(axes, history, "gradient_norm", TRAINING)
         axes.set_ylim(0, 1.1 * max(highest, clip if near else 0))
         _name_ends(axes, history[-1]["epoch"], {f"{last:.2f}": (last, TRAINING)})
-        return _png(figure)
+        return png_of(figure)
 
 
 def draw_bits_per_byte(bits: Mapping[str, float]) -> bytes:
@@ -134,7 +134,7 @@ def draw_bits_per_byte(bits: Mapping[str, float]) -> bytes:
             _write(axes, f"{value:.3f}", (value, row), "left", INK, weight="bold")
         axes.set_xlim(0, 1.1 * max(bits.values()))
         axes.xaxis.set_visible(False)  # each bar has its number
-        return _png(figure)
+        return png_of(figure)
 
 
 def draw_latency(runtimes: Mapping[str, Latencies]) -> bytes:
@@ -160,7 +160,7 @@ def draw_latency(runtimes: Mapping[str, Latencies]) -> bytes:
         panels[-1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panels[-1].xaxis.set_minor_locator(LogLocator(subs=()))
-        return _png(figure)
+        return png_of(figure)
 
 
 def draw_memory(runtimes: Mapping[str, Memory], max_resident: float, max_peak: float) -> bytes:
@@ -184,7 +184,7 @@ def draw_memory(runtimes: Mapping[str, Memory], max_resident: float, max_peak: f
             axes.axvline(budget, **BOUND)
             where = {"xycoords": ("data", "axes fraction"), "va": "top"}
             _write(axes, f"{name} budget\n{budget:g} MB", (budget, 1), side, INK, **where)
-        return _png(figure)
+        return png_of(figure)
 
 
 @contextmanager
@@ -204,7 +204,7 @@ def _picture(
         yield figure, *axes
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
     """Return the picture with a palette, which takes a third of the bytes."""
     from PIL import Image
 

@@ -152,11 +152,11 @@ def _size(size: int) -> str:
 
 def _settle_unfinished_run(runs: list[UnfinishedRun], answer: str) -> None:
     """Resume (the default) or start over: as RESUME says, as a person at a terminal says, else resume."""
+    if answer.lower() not in ("", "yes", "no"):
+        raise ConfigurationError(f"RESUME={answer} is not yes or no", remedy="make train RESUME=no")
     if not runs:
         return
     told = f"an unfinished run stands at {runs[0].epochs_done:.2f} of {runs[0].epochs} epochs"
-    if answer.lower() not in ("", "yes", "no"):
-        raise ConfigurationError(f"RESUME={answer} is not yes or no", remedy="make train RESUME=no")
     if not answer and sys.stdin.isatty():
         print(f"{told}. [R]esume or [s]tart over? ", end="", flush=True)
         answer = "no" if sys.stdin.readline().strip().lower().startswith("s") else "yes"

@@ -13,6 +13,7 @@ from minimal_llm.tokenizer import Tokenizer
 from minimal_llm.versions import check_version
 
 TRAIN_ONE = "make train"
+OTHER_PROGRAMS = {".gguf": "llama.cpp", ".safetensors": "transformers and others"}
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,15 @@ def load_runtime(path: Path, threads: int) -> Runtime:
     """
     if path.is_dir() and any(path.glob("*.onnx")):
         path = next(iter(sorted(path.glob("*.onnx"))))
+    foreign = next((file for file in (path, *sorted(path.glob("*"))) if file.suffix in OTHER_PROGRAMS), None)
+    if foreign:
+        raise ValidationError(
+            f"{foreign} is an export for {OTHER_PROGRAMS[foreign.suffix]}, which is not run here",
+            remedy="minimal-llm export --format onnx, then --model export/onnx; or name best_model.pt",
+        )
     if not path.is_file():
-        raise ValidationError(f"there is no model at {path}", remedy=f"{TRAIN_ONE}, or name one: --model PATH")
+        remedy = f"{TRAIN_ONE} (dvc checkout, if there was one before), or name one: --model PATH"
+        raise ValidationError(f"there is no model at {path}", remedy=remedy)
     return _load_onnx(path, threads) if path.suffix == ".onnx" else _load_torch(path, threads)
 
 

@@ -83,6 +83,15 @@ def test_int8_takes_less_than_a_third_of_the_file(exported: Path) -> None:
     assert sizes[1] < 0.33 * sizes[0]  # a small model: graph and scales weigh more here than with the defaults
 
 
+@pytest.mark.parametrize("name", ["model.gguf", "model.safetensors"])
+def test_an_export_for_another_program_is_told_by_its_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"weights")
+    for model in (tmp_path, tmp_path / name):
+        stderr = generate(model, "a", code=5).stderr
+        assert f"{tmp_path / name} is an export for" in stderr
+        assert "minimal-llm export --format onnx" in stderr
+
+
 def test_a_damaged_or_foreign_file_and_another_tokenizer_are_refused(exported: Path, tmp_path: Path) -> None:
     folder = copy_folder(exported / "onnx", tmp_path)
     whole = (folder / "model.onnx").read_bytes()

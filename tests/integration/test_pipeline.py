@@ -99,6 +99,7 @@ def test_a_failing_stage_is_told_with_its_code_and_leaves_the_results_of_before(
     ("variable", "told"),
     [
         ("EPOCHS=0", "train.epochs = 0"),
+        ("RESUME=perhaps", "RESUME=perhaps is not yes or no"),
         ("LEARNING_RATE=fast", "train.learning_rate = 'fast'"),
         ("CORPUS=/nowhere/x.txt", "/nowhere/x.txt"),
         ("EPOCHS=$$(touch owned)", "train.epochs"),
