@@ -40,7 +40,7 @@ train: setup ## Do everything: check, download, tokenizer, train, validate, repo
 quick: setup ## The whole pipeline on the embedded primer in about a minute, into runs/quick
 	@python stages/download.py $(QUICK) --source primer --primer-megabytes 1
 	@python stages/tokenizer.py $(QUICK) --vocab-size 2000
-	@python stages/train.py $(QUICK) --epochs 3
+	@python stages/train.py $(QUICK) --epochs 5 --batch-size 8 --dropout 0
 	@python stages/validate.py $(QUICK)
 
 example: setup ## Run a recipe of examples/: make example NAME=low-memory. Without NAME: list them
