@@ -4,11 +4,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Variables given to make reach the program through its environment, never as text for the shell.
-export EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME NAME GRID JOBS REMOTE
+OF_PROGRAMS := EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME NAME GRID JOBS REMOTE
+export $(OF_PROGRAMS)
 
 # A misspelt variable would be passed over in silence, and `make train EPOCH=5` train all epochs.
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
-KNOWN := EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME NAME GRID JOBS REMOTE PYTHON PYTEST GUTENBERG_MIRRORS
+KNOWN := $(OF_PROGRAMS) PYTHON PYTEST GUTENBERG_MIRRORS
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
 $(error there is no variable $(filter-out $(KNOWN),$(GIVEN)); there are $(KNOWN))
 endif

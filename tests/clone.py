@@ -59,7 +59,7 @@ class Clone:
         }
         self.git("init", "--quiet")
         self.git("add", ".")
-        self.git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "small")
+        self.commit("small")
 
     def copy_to(self, folder: Path) -> Clone:
         """Return a copy in this new folder that has the history, the results and the caches of this one."""
@@ -74,6 +74,15 @@ class Clone:
             ["git", *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True
         )
         return done.stdout
+
+    def commit(self, message: str, *options: str) -> None:
+        """Commit what is staged."""
+        self.git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", *options, "-m", message)
+
+    def experiments(self) -> list[str]:
+        """Return the references of the experiments that started from the last commit."""
+        head = self.git("rev-parse", "HEAD").strip()
+        return self.git("for-each-ref", "--format=%(refname)", f"refs/exps/{head[:2]}/{head[2:]}/").split()
 
     def run(self, *command: str, code: int = 0, limit: float = 240, **variables: str) -> str:
         """Run a command for so many seconds at most; return stdout and stderr after checking the exit code."""

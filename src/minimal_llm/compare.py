@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from minimal_llm.artifacts import Artifacts
+from minimal_llm.config import flat
 from minimal_llm.errors import ConfigurationError, MinimalLlmError
 
 RUNS = Path("runs")
@@ -185,17 +186,11 @@ def _reason(entry: Mapping[str, Any], executor: Mapping[str, Any], name: str) ->
 
 
 def _parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return _flat(((entry["data"] or {}).get("params", {}).get("params.yaml") or {}).get("data") or {})
+    return _numbers(((entry["data"] or {}).get("params", {}).get("params.yaml") or {}).get("data") or {})
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = _number(value)
-    return flat
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _number(value) for key, value in flat(values).items()}
 
 
 def _number(value: Any) -> Any:
@@ -217,7 +212,7 @@ def _not_run(parameters: Mapping[str, Any], lock: str) -> list[str] | None:
         return None
     for stage in ("download", "tokenizer"):
         recorded = {**stages.get(stage, {}).get("params", {}).get("params.yaml", {}), **recorded}
-    return [key for key, value in _flat(recorded).items() if key in parameters and parameters[key] != value]
+    return [key for key, value in _numbers(recorded).items() if key in parameters and parameters[key] != value]
 
 
 def _val_losses(history: str) -> tuple[float, ...]:

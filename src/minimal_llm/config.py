@@ -167,17 +167,15 @@ def parse_config(params: Any, overrides: Mapping[str, Any], origin: str = str(PA
 
 def flatten(config: Section) -> dict[str, Any]:
     """Return {"train.epochs": 20, ...}: plain values, as params.yaml and DVC name them."""
-    flat: dict[str, Any] = {}
+    return flat(config.model_dump(mode="json", by_alias=True))
 
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, inner)
-        else:
-            flat[prefix] = value
 
-    walk("", config.model_dump(mode="json", by_alias=True))
-    return flat
+def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested sections by dotted names: {"train": {"epochs": 5}} as {"train.epochs": 5}."""
+    named: dict[str, Any] = {}
+    for key, value in values.items():
+        named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return named
 
 
 def describe_range(key: str) -> str:

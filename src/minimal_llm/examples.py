@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minimal_llm.config import PARAMS, Config, flatten, parse_config, read_params
+from minimal_llm.config import PARAMS, Config, flat, flatten, parse_config, read_params
 from minimal_llm.corpus.text_files import digest
 from minimal_llm.errors import ConfigurationError, MinimalLlmError
 from minimal_llm.pipeline import VARIABLES, overrides_from, run_pipeline
-from minimal_llm.recipes import committed_parameters, flat, read_recipe, title
+from minimal_llm.recipes import committed_parameters, read_recipe, title
 from minimal_llm.sweep.run import GRID, run_sweep
 
 FOLDER = Path("examples")

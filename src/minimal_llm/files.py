@@ -74,3 +74,8 @@ def _sync_directory(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def readable_size(size: int) -> str:
+    """Return a number of bytes as a person says it, in units of powers of ten: 9.5 MB, 12.3 KB."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} KB"

@@ -25,7 +25,7 @@ from minimal_llm.config import Config, flatten, load_config
 from minimal_llm.corpus.text_files import digest
 from minimal_llm.errors import ConfigurationError, MinimalLlmError
 from minimal_llm.experiments import name_freed
-from minimal_llm.files import read_json
+from minimal_llm.files import read_json, readable_size
 from minimal_llm.preflight import print_findings, require, run_checks
 from minimal_llm.status import RUN_VARIABLE, StatusFile
 from minimal_llm.training.runs import UnfinishedRun, discard, unfinished_runs
@@ -140,14 +140,10 @@ def _status_table(record: Mapping[str, Any]) -> Table:
         state = entry["state"]
         if state == "running" and not psutil.pid_exists(entry["pid"]):
             state = "killed"
-        sizes = ", ".join(f"{Path(p).name} {_size(n)}" for p, n in entry.get("artifacts", {}).items())
+        sizes = ", ".join(f"{Path(p).name} {readable_size(n)}" for p, n in entry.get("artifacts", {}).items())
         seconds = f"{entry['seconds']:.1f}" if "seconds" in entry else ""
         table.add_row(phase, f"[{MARKS.get(state, 'white')}]{state}[/]", seconds, sizes)
     return table
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} KB"
 
 
 def _settle_unfinished_run(runs: list[UnfinishedRun], answer: str) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from minimal_llm.config import PARAMS, read_params
+from minimal_llm.config import PARAMS, flat, read_params
 from minimal_llm.errors import ConfigurationError
 
 
@@ -30,14 +29,6 @@ def read_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} holds no parameters with their values", remedy=_how_to_write(path))
     return flat(content)
-
-
-def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested sections by dotted names: {"train": {"epochs": 5}} as {"train.epochs": 5}."""
-    named: dict[str, Any] = {}
-    for key, value in values.items():
-        named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return named
 
 
 def title(path: Path) -> str:

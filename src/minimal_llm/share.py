@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from minimal_llm.errors import EXIT_INTERRUPTED, ConfigurationError, MinimalLlmError
+from minimal_llm.files import readable_size
 
 NAME = "share"  # of the remote in DVC's configuration
 PLUGINS = {"ssh": "dvc_ssh", "s3": "dvc_s3"}
@@ -63,9 +64,9 @@ def share(given: str) -> None:
     print(f"pushing to {url}", flush=True)
     pushed = _push(name)
     total = sum(results.values())
-    print(f"\n{pushed}. In the remote now, {_human(total)} in all:")
+    print(f"\n{pushed}. In the remote now, {readable_size(total)} in all:")
     for path, size in results.items():
-        print(f"  {_human(size):>9}  {path}")
+        print(f"  {readable_size(size):>9}  {path}")
     _tell_other_side(url)
 
 
@@ -228,10 +229,6 @@ def _dvc(*words: str) -> str:
     if done.returncode:
         raise ConfigurationError(f"dvc {' '.join(words)} failed: {done.stderr.strip()}", remedy="make check")
     return done.stdout
-
-
-def _human(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} KB"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     assert "corpus: primer" in printed
     assert set(clone.phases().values()) == {"completed"}
     clone.git("add", ".")
-    clone.git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "trained")
+    clone.commit("trained")
     return clone
 
 

@@ -100,9 +100,7 @@ def test_a_parameter_that_was_changed_but_not_run_shows_no_loss_of_other_paramet
 
 
 def test_experiments_of_an_older_commit_stay_in_the_table(compared: Clone) -> None:
-    compared.git(
-        "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--allow-empty", "-m", "next"
-    )
+    compared.commit("next", "--allow-empty")
     try:
         printed = compared.run("make", "compare")
     finally:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minimal_llm.recipes import flat, read_recipe
+from minimal_llm.config import flat
+from minimal_llm.recipes import read_recipe
 from tests.clone import Clone, needs_venv
 
 pytestmark = needs_venv
@@ -21,9 +22,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 def experiments(clone: Clone) -> set[str]:
-    head = clone.git("rev-parse", "HEAD").strip()
-    listed = clone.git("for-each-ref", "--format=%(refname)", f"refs/exps/{head[:2]}/{head[2:]}/").split()
-    return {name.rpartition("/")[2] for name in listed}
+    return {name.rpartition("/")[2] for name in clone.experiments()}
 
 
 @pytest.mark.parametrize(

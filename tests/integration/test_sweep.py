@@ -29,11 +29,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return clone
 
 
-def experiments(clone: Clone) -> list[str]:
-    head = clone.git("rev-parse", "HEAD").strip()
-    return clone.git("for-each-ref", "--format=%(refname)", f"refs/exps/{head[:2]}/{head[2:]}/").split()
-
-
 def workers(clone: Clone) -> list[int]:
     found = []
     for process in psutil.process_iter():
@@ -84,7 +79,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_runs_every_combination_once(clone:
     finished = sweep(clone, tmp_path / "finished.log")
     assert finished.count("validation loss") == 4
     assert workers(clone) == []
-    found = experiments(clone)
+    found = clone.experiments()
     assert sorted(name.rpartition("/")[2][:-7] for name in found) == [
         "dropout-0.0-learning_rate-0.001",
         "dropout-0.0-learning_rate-0.003",
@@ -100,7 +95,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_runs_every_combination_once(clone:
 
     again = sweep(clone, tmp_path / "again.log")
     assert "4 known, 0 in the queue, 0 to queue" in again
-    assert experiments(clone) == found
+    assert clone.experiments() == found
 
 
 @pytest.mark.parametrize(

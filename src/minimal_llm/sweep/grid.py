@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from minimal_llm.compare import short_names
 from minimal_llm.config import Config, flatten, parse_config, read_params
 from minimal_llm.corpus.text_files import digest
 from minimal_llm.errors import ConfigurationError
@@ -128,10 +129,8 @@ def _where_they_stand(config: Config) -> dict[str, Any]:
 
 def _name(config: Config, varied: Sequence[str], key: str) -> str:
     """Return a name that can be read and, by its last six digits, stands for these parameters and no others."""
-    flat = flatten(config)
-    last = [name.rpartition(".")[2] for name in varied]
-    short = [part if last.count(part) == 1 else name for name, part in zip(varied, last, strict=True)]
-    words = [f"{name}-{_word(flat[full])}" for name, full in zip(short, varied, strict=True)]
+    values = flatten(config)
+    words = [f"{short}-{_word(values[name])}" for name, short in short_names(varied).items()]
     return "-".join([*(words or ["sweep"]), hashlib.sha256(key.encode()).hexdigest()[:6]])
 
 
