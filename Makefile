@@ -33,10 +33,10 @@ setup-dev:
 	@$(PYTHON) scripts/setup_venv.py --dev
 
 check: setup ## Check the prerequisites, all in one list
-	@python -m minimal_llm.preflight
+	@python -m minimal_llm.pipeline.preflight
 
 train: setup ## Do everything: check, download, tokenizer, train, validate, report
-	@python -m minimal_llm.pipeline
+	@python -m minimal_llm.pipeline.repro
 
 quick: setup ## The whole pipeline on the embedded primer in about a minute, into runs/quick
 	@python stages/download.py $(QUICK) --source primer --primer-megabytes 1
@@ -45,25 +45,25 @@ quick: setup ## The whole pipeline on the embedded primer in about a minute, int
 	@python stages/validate.py $(QUICK)
 
 example: setup ## Run a recipe of examples/: make example NAME=low-memory. Without NAME: list them
-	@python -m minimal_llm.examples
+	@python -m minimal_llm.experiments.example
 
 sweep: setup ## Run every combination of a grid: make sweep GRID=examples/sweep.yaml JOBS=2
-	@python -m minimal_llm.sweep
+	@python -m minimal_llm.experiments.sweep
 
 compare: setup ## The workspace, the last commit and all experiments in a table and a picture, runs/compare.png
-	@python -m minimal_llm.compare
+	@python -m minimal_llm.experiments.compare
 
 watch: setup ## How training stands, live, from another terminal
-	@python -m minimal_llm.watch
+	@python -m minimal_llm.experiments.watch
 
 share: setup ## Push the results for others to pull: make share REMOTE=/path/to/a/folder (or ssh://, s3://)
-	@python -m minimal_llm.share
+	@python -m minimal_llm.experiments.share
 
 bench: setup ## Time a training step against the obvious program and the limit of the machine
 	@python benchmarks/train_step.py
 
 verify: setup ## Train once more into runs/verify and compare with what dvc.lock records
-	@python -m minimal_llm.verify
+	@python -m minimal_llm.pipeline.verify
 
 test: setup-dev ## Run the test suite
 	@python -m pytest $(PYTEST)
@@ -73,17 +73,18 @@ test-full: setup-dev ## Run the test suite with what takes minutes
 
 test-export: ## Load every export with the program that it is made for, in an environment of its own
 	@$(PYTHON) scripts/setup_venv.py --export
-	@.venv-export/bin/python -m pytest tests/export $(PYTEST)
+	@.venv-export/bin/python -m pytest tests/interop $(PYTEST)
 
 lint: setup-dev ## Check style and types
 	@ruff check .
 	@ruff format --check .
+	@lint-imports --no-cache --quiet || lint-imports --no-cache
 	@mypy
 	@mypy stages/*.py scripts/*.py --scripts-are-modules --explicit-package-bases
 	@MYPYPATH=src:benchmarks mypy benchmarks/*.py --scripts-are-modules --explicit-package-bases
 
 status: setup ## What the last run did, and what DVC would do now
-	@python -m minimal_llm.pipeline status
+	@python -m minimal_llm.pipeline.repro status
 
 metrics: setup ## The metrics here, and how they differ from the last commit
 	@dvc metrics show && dvc metrics diff
@@ -92,4 +93,4 @@ plots: setup ## Draw the plots of DVC into dvc_plots/index.html
 	@dvc plots show
 
 clean: setup ## Delete what the pipeline made; asks first
-	@python -m minimal_llm.clean
+	@python -m minimal_llm.pipeline.clean

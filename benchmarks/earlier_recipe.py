@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minimal_llm.config import Config
-from minimal_llm.dataset import derive_seed
-from minimal_llm.hardware import Compute
-from minimal_llm.model import INIT_STD, Architecture, Linear, TinyTransformer, attend
-from minimal_llm.training.engine import Engine
+from minimal_llm.common.compute import Compute
+from minimal_llm.common.config import Config
+from minimal_llm.model.seeds import derive_seed
+from minimal_llm.model.transformer import INIT_STD, Architecture, Linear, TinyTransformer, attend
+from minimal_llm.training.step import Engine
 
 
 class GptBlock(nn.Module):

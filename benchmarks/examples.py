@@ -22,10 +22,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from minimal_llm.artifacts import Artifacts
-from minimal_llm.errors import EXIT_INTERRUPTED
-from minimal_llm.examples import examples
-from minimal_llm.files import read_json, write_json
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.errors import EXIT_INTERRUPTED
+from minimal_llm.common.files import read_json, write_json
+from minimal_llm.experiments.example import examples
 
 RESULTS = Path("docs/reference/examples.json")
 SCRATCH = Path("runs/examples")

@@ -15,13 +15,13 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper
 
-from minimal_llm.errors import MinimalLlmError
-from minimal_llm.export import onnx_format
-from minimal_llm.export.onnx_format import Graph
-from minimal_llm.export.quantization import quantize_rows
+from minimal_llm.common.errors import MinimalLlmError
+from minimal_llm.export.onnx import graph
+from minimal_llm.export.onnx.graph import Graph
+from minimal_llm.export.onnx.quantization import quantize_rows
 from minimal_llm.export.source import Source, load_source
-from minimal_llm.model_file import load_model
-from minimal_llm.runtimes import find_tokenizer_file
+from minimal_llm.inference.runtime import find_tokenizer_file
+from minimal_llm.model.model_file import load_model
 
 DOMAIN = "com.microsoft"
 MODEL = Path("data/best_model.pt")
@@ -82,7 +82,7 @@ class _Graph(Graph):
 
 def measure(source: Source, product: Product | None) -> tuple[float, float, Weight]:
     """Return megabytes, median microseconds of a token on one thread, and the logits after a fixed prompt."""
-    model = onnx_format.build(source, _Graph(product) if product else Graph())
+    model = graph.build(source, _Graph(product) if product else Graph())
     if product:
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     content = model.SerializeToString()

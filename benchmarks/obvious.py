@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minimal_llm.model import Architecture
+from minimal_llm.model.transformer import Architecture
 
 
 class ObviousModel(nn.Module):

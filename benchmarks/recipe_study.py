@@ -21,15 +21,15 @@ import torch
 from earlier_recipe import EarlierEngine
 from torch import nn
 
-from minimal_llm.config import Config, load_config
-from minimal_llm.dataset import TrainingBatches
-from minimal_llm.errors import MinimalLlmError
-from minimal_llm.evaluation import evaluate_spans, total
-from minimal_llm.files import read_json, write_json
-from minimal_llm.hardware import Compute, choose_compute
-from minimal_llm.model import Architecture
-from minimal_llm.token_files import TokenFiles, read_tokens
-from minimal_llm.training.engine import Engine, architecture_of
+from minimal_llm.common.compute import Compute, choose_compute
+from minimal_llm.common.config import Config, load_config
+from minimal_llm.common.errors import MinimalLlmError
+from minimal_llm.common.files import read_json, write_json
+from minimal_llm.model.perplexity import evaluate_spans, total
+from minimal_llm.model.transformer import Architecture
+from minimal_llm.tokenizer.token_files import TokenFiles, read_tokens
+from minimal_llm.training.batches import TrainingBatches
+from minimal_llm.training.step import Engine, architecture_of
 
 RESULTS = Path("docs/reference/recipe_study.json")
 SCREENING, FULL = 5, 20  # epochs

@@ -19,9 +19,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from minimal_llm.artifacts import Artifacts
-from minimal_llm.errors import EXIT_INTERRUPTED
-from minimal_llm.files import read_json, write_json
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.errors import EXIT_INTERRUPTED
+from minimal_llm.common.files import read_json, write_json
 
 RESULTS = Path("docs/reference/sweep.json")
 SCRATCH = Path("runs/sweep")

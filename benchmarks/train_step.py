@@ -25,17 +25,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from minimal_llm.artifacts import Artifacts
-from minimal_llm.config import Config, load_config
-from minimal_llm.cores import physical_cores
-from minimal_llm.dataset import TrainingBatches
-from minimal_llm.errors import MinimalLlmError
-from minimal_llm.files import write_json
-from minimal_llm.hardware import choose_compute, compiler_problem, cpu_name, has_bf16_units
-from minimal_llm.memory import peak_memory_mb
-from minimal_llm.model import Architecture
-from minimal_llm.token_files import TokenFiles, read_tokens
-from minimal_llm.training.engine import Engine
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.compute import choose_compute, compiler_problem, cpu_name, has_bf16_units
+from minimal_llm.common.config import Config, load_config
+from minimal_llm.common.errors import MinimalLlmError
+from minimal_llm.common.files import write_json
+from minimal_llm.common.system import peak_memory_mb, physical_cores
+from minimal_llm.model.transformer import Architecture
+from minimal_llm.tokenizer.token_files import TokenFiles, read_tokens
+from minimal_llm.training.batches import TrainingBatches
+from minimal_llm.training.step import Engine
 
 WARM_UP_STEPS = 3
 OBVIOUS, OURS, COMPILED = "obvious", "this project", "this project, compiled"

@@ -96,7 +96,7 @@ class Results:
 
 def count_parameters(params: Any) -> int:
     """Return the number of weights of the model that the parameters describe."""
-    from minimal_llm.model import Architecture, TinyTransformer  # imports torch, which takes a second
+    from minimal_llm.model.transformer import Architecture, TinyTransformer  # imports torch, which takes a second
 
     architecture = Architecture(
         vocab_size=params["tokenizer"]["vocab_size"],

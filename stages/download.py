@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 
-from minimal_llm.artifacts import Artifacts
-from minimal_llm.config import Config
-from minimal_llm.stage import run_stage
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.config import Config
+from minimal_llm.pipeline.stage import run_stage
 
 
 def work(config: Config, _inputs: Artifacts, outputs: Artifacts) -> None:

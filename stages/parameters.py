@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 
-from minimal_llm.artifacts import Artifacts
-from minimal_llm.config import load_config
-from minimal_llm.errors import ConfigurationError
-from minimal_llm.files import write_text
-from minimal_llm.preflight import check_initial_model
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.config import load_config
+from minimal_llm.common.errors import ConfigurationError
+from minimal_llm.common.files import write_text
+from minimal_llm.pipeline.preflight import check_initial_model
 
 
 def main() -> int:

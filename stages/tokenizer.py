@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 
-from minimal_llm.artifacts import Artifacts
-from minimal_llm.config import Config
-from minimal_llm.stage import run_stage
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.config import Config
+from minimal_llm.pipeline.stage import run_stage
 
 
 def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Train the tokenizer and encode the corpus."""
-    from minimal_llm.encoding import build_tokens  # late: --help and a wrong flag answer at once
+    from minimal_llm.tokenizer.build import build_tokens  # late: --help and a wrong flag answer at once
 
     build_tokens(config, inputs, outputs)
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import sys
 
-from minimal_llm.artifacts import Artifacts
-from minimal_llm.config import Config
-from minimal_llm.memory import require_memory
-from minimal_llm.stage import run_stage
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.config import Config
+from minimal_llm.pipeline.memory_estimate import require_memory
+from minimal_llm.pipeline.stage import run_stage
 
 
 def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Train the model."""
     require_memory(config)
 
-    from minimal_llm.training.run import train  # late: --help and a wrong flag answer at once
+    from minimal_llm.training.train import train  # late: --help and a wrong flag answer at once
 
     train(config, inputs, outputs)
 

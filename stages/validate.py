@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 
-from minimal_llm.artifacts import Artifacts
-from minimal_llm.config import Config
-from minimal_llm.stage import run_stage
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.config import Config
+from minimal_llm.pipeline.stage import run_stage
 
 
 def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Validate the model and write the report."""
-    from minimal_llm.validation import validate  # late: --help and a wrong flag answer at once
+    from minimal_llm.validation.validate import validate  # late: --help and a wrong flag answer at once
 
     validate(config, inputs, outputs)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clone import Clone
-from tests.conftest import run_stage, succeed
-from tests.training_runs import RUN, start_training, wait_for_checkpoint
+from tests.support.clone import Clone
+from tests.support.stages import run_stage, succeed
+from tests.support.training_runs import RUN, start_training, wait_for_checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ import pexpect
 import pytest
 import torch
 
-from tests.conftest import clean_environment, copy_folder, run_program
+from tests.support.stages import clean_environment, copy_folder, run_program
 
-COMMAND = [sys.executable, "-m", "minimal_llm.cli"]
+COMMAND = [sys.executable, "-m", "minimal_llm.cli.main"]
 
 
 @pytest.fixture(scope="module")

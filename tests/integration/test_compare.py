@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.clone import Clone, needs_venv
+from tests.support.clone import Clone, needs_venv
 
 pytestmark = needs_venv
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from minimal_llm.cli import main
-from minimal_llm.device import OnnxDecoder
-from minimal_llm.evaluation import evaluate
-from minimal_llm.exported import decoder_loss
-from minimal_llm.model_file import load_model
-from minimal_llm.token_files import read_tokens
-from tests.conftest import copy_folder, run_program
+from minimal_llm.cli.main import main
+from minimal_llm.inference.onnx_decoder import OnnxDecoder
+from minimal_llm.model.model_file import load_model
+from minimal_llm.model.perplexity import evaluate
+from minimal_llm.tokenizer.token_files import read_tokens
+from minimal_llm.validation.exports import decoder_loss
+from tests.support.stages import copy_folder, run_program
 
 FORMATS = ("onnx", "onnx-int8")
 WITHOUT_TORCH = """
@@ -73,7 +73,14 @@ def test_the_loss_through_the_decoder_is_that_of_the_model(exported: Path, train
 def test_text_without_torch_in_the_process_is_that_with_torch(exported: Path, trained_folder: Path) -> None:
     arguments = ["The dog", "--temp", "0", "-n", "60", "--json"]
     device = json.loads(generate(exported / "onnx", *arguments).stdout)
-    program = (sys.executable, "-m", "minimal_llm.cli", "generate", "--model", str(trained_folder / "best_model.pt"))
+    program = (
+        sys.executable,
+        "-m",
+        "minimal_llm.cli.main",
+        "generate",
+        "--model",
+        str(trained_folder / "best_model.pt"),
+    )
     done = run_program(*program, *arguments)
     assert device["samples"] == json.loads(done.stdout)["samples"]
 

@@ -17,7 +17,7 @@ from markdown_it.token import Token
 from scripts.documents import LIMIT_SECONDS, check, clone, make_quick, needs_quick
 from scripts.figures import documents
 
-from tests.conftest import ROOT, clean_environment
+from tests.support.stages import ROOT, clean_environment
 
 DOCUMENTS = [str(path.relative_to(ROOT)) for path in documents(ROOT)]
 GUIDE = "docs/TRAINING_GUIDE.md"

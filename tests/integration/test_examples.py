@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from minimal_llm.config import flat
-from minimal_llm.recipes import read_recipe
-from tests.clone import Clone, needs_venv
+from minimal_llm.common.config import flat
+from minimal_llm.experiments.recipes import read_recipe
+from tests.support.clone import Clone, needs_venv
 
 pytestmark = needs_venv
 LIMIT_SECONDS = 900

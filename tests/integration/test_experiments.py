@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.clone import Clone, needs_venv
+from tests.support.clone import Clone, needs_venv
 
 pytestmark = needs_venv
 
@@ -64,7 +64,7 @@ def test_the_columns_of_exp_show_are_few_and_what_did_not_change_is_left_out(exp
 
 
 def test_a_changed_comment_in_the_safety_rules_retrains_nothing(experimental: Clone) -> None:
-    rules = experimental.folder / "src" / "minimal_llm" / "data" / "safety.yaml"
+    rules = experimental.folder / "src" / "minimal_llm" / "inference" / "safety" / "rules.yaml"
     with rules.open("a", encoding="utf-8") as file:
         file.write("# a comment\n")
     printed = experimental.run("dvc", "repro")

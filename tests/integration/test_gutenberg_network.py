@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import requests
 
+from minimal_llm.common.errors import ConfigurationError, CorpusError
+from minimal_llm.common.files import sha256_of
 from minimal_llm.corpus.gutenberg import (
     DEFAULT_MIRRORS,
     Library,
@@ -22,12 +24,10 @@ from minimal_llm.corpus.gutenberg import (
     check_book,
     mirrors_from_environment,
 )
+from minimal_llm.corpus.languages import Language
 from minimal_llm.corpus.transfer import Limits, SafeSession
-from minimal_llm.errors import ConfigurationError, CorpusError
-from minimal_llm.files import sha256_of
-from minimal_llm.language import Language
-from tests.books import AUTHOR, TITLES, header, synthetic_book
-from tests.mirror_server import (
+from tests.support.books import AUTHOR, TITLES, header, synthetic_book
+from tests.support.mirror_server import (
     NOT_FOUND_PAGE,
     Answer,
     MirrorServer,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from minimal_llm.artifacts import PICTURES
-from tests.clone import Clone, needs_venv
+from minimal_llm.common.artifacts import PICTURES
+from tests.support.clone import Clone, needs_venv
 
 pytestmark = needs_venv
 

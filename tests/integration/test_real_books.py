@@ -14,19 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from minimal_llm.artifacts import Artifacts
-from minimal_llm.config import load_config
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.config import load_config
+from minimal_llm.common.errors import CorpusError
+from minimal_llm.common.files import sha256_of
 from minimal_llm.corpus.boilerplate import read_header
 from minimal_llm.corpus.build import build_corpus
+from minimal_llm.corpus.charset import decode
 from minimal_llm.corpus.cleaning import clean_book
-from minimal_llm.corpus.decoding import decode
 from minimal_llm.corpus.gutenberg import check_book
+from minimal_llm.corpus.language_detection import detect_language
+from minimal_llm.corpus.languages import LANGUAGES, Language
 from minimal_llm.corpus.manifest import read_corpus, read_manifest
 from minimal_llm.corpus.text_files import read_documents
-from minimal_llm.errors import CorpusError
-from minimal_llm.files import sha256_of
-from minimal_llm.language import LANGUAGES, Language, detect_language
-from tests.mirror_server import MirrorServer, mirror
+from tests.support.mirror_server import MirrorServer, mirror
 
 FOLDER = Path(os.environ.get("MINIMAL_LLM_BOOKS", "")) if os.environ.get("MINIMAL_LLM_BOOKS") else None
 PARAMS = Path(__file__).resolve().parent.parent.parent / "params.yaml"

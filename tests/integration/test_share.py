@@ -6,7 +6,7 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-from tests.clone import Clone, needs_venv
+from tests.support.clone import Clone, needs_venv
 
 pytestmark = needs_venv
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from minimal_llm.artifacts import PICTURES, STAGES, Artifacts
-from minimal_llm.runtime import MEASURED_TOKENS
-from tests.conftest import copy_folder, run_stage, succeed
-from tests.report_numbers import unknown_numbers
-from tests.training_runs import EQUAL_FOR_EQUAL_RUNS, failure, read
+from minimal_llm.common.artifacts import PICTURES, STAGES, Artifacts
+from minimal_llm.inference.benchmark import MEASURED_TOKENS
+from tests.support.report_numbers import unknown_numbers
+from tests.support.stages import copy_folder, run_stage, succeed
+from tests.support.training_runs import EQUAL_FOR_EQUAL_RUNS, failure, read
 
 
 def test_every_stage_makes_what_is_declared_and_nothing_else(validated_folder: Path) -> None:

@@ -13,8 +13,8 @@ import psutil
 import pytest
 import yaml
 
-from minimal_llm.cores import physical_cores
-from tests.clone import Clone, needs_venv
+from minimal_llm.common.system import physical_cores
+from tests.support.clone import Clone, needs_venv
 
 pytestmark = needs_venv
 GRID = {"train.epochs": 10, "train.threads": "auto", "train.learning_rate": [0.001, 0.003], "train.dropout": [0, 0.2]}

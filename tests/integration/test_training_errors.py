@@ -10,10 +10,10 @@ import psutil
 import pytest
 import torch
 
-from minimal_llm.files import sha256_of_file
-from minimal_llm.model_file import to_bytes
-from tests.conftest import copy_folder, run_stage, succeed
-from tests.training_runs import (
+from minimal_llm.common.files import sha256_of_file
+from minimal_llm.model.model_file import to_bytes
+from tests.support.stages import copy_folder, run_stage, succeed
+from tests.support.training_runs import (
     RUN,
     Malicious,
     check_failure,

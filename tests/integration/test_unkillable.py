@@ -19,12 +19,12 @@ import pytest
 import torch
 import yaml
 
-from minimal_llm.hardware import compiler_problem
-from minimal_llm.model_file import to_bytes
-from minimal_llm.token_files import read_tokens, write_tokens
-from tests.clone import Clone, needs_venv
-from tests.conftest import copy_folder, run_stage, succeed
-from tests.training_runs import (
+from minimal_llm.common.compute import compiler_problem
+from minimal_llm.model.model_file import to_bytes
+from minimal_llm.tokenizer.token_files import read_tokens, write_tokens
+from tests.support.clone import Clone, needs_venv
+from tests.support.stages import copy_folder, run_stage, succeed
+from tests.support.training_runs import (
     RUN,
     Malicious,
     check_failure,

@@ -14,13 +14,13 @@ import pexpect
 import pytest
 import yaml
 
-from minimal_llm.hardware import Compute
-from minimal_llm.verify import MACHINE, md5_of
-from tests.clone import Clone, needs_venv
+from minimal_llm.common.compute import Compute
+from minimal_llm.pipeline.verify import MACHINE, md5_of
+from tests.support.clone import Clone, needs_venv
 
 pytestmark = needs_venv
 
-VERIFY = ("python", "-m", "minimal_llm.verify")
+VERIFY = ("python", "-m", "minimal_llm.pipeline.verify")
 OTHER_HASH = "0" * 32
 
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pexpect
 import psutil
 
-from tests.clone import Clone, needs_venv
+from tests.support.clone import Clone, needs_venv
 
 pytestmark = needs_venv
 

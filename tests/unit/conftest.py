@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minimal_llm.corpus.documents import Document
-from minimal_llm.corpus.primer import primer_documents
+from minimal_llm.corpus.primer.documents import primer_documents
 
 PRIMER_MEGABYTES = 3.0
 PRIMER_SEED = 1234

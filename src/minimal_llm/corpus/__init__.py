@@ -1,1 +1,1 @@
-"""From sources of text to one clean bilingual corpus. Nothing here knows of torch."""
+"""Stage download: from books, files or the primer to one clean bilingual corpus."""

@@ -7,16 +7,16 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from minimal_llm.artifacts import Artifacts
-from minimal_llm.config import DownloadConfig
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.config import DownloadConfig
+from minimal_llm.common.errors import CorpusError
+from minimal_llm.common.files import write_json, write_text
 from minimal_llm.corpus.documents import Document
 from minimal_llm.corpus.gutenberg import Library, NoMirrorReachable, mirrors_from_environment
+from minimal_llm.corpus.languages import LANGUAGES, Language
 from minimal_llm.corpus.manifest import CorpusManifest, DocumentEntry, Source
-from minimal_llm.corpus.primer import primer_documents
+from minimal_llm.corpus.primer.documents import primer_documents
 from minimal_llm.corpus.text_files import read_documents
-from minimal_llm.errors import CorpusError
-from minimal_llm.files import write_json, write_text
-from minimal_llm.language import LANGUAGES, Language
 
 _MEGABYTE = 1_000_000
 _NO_MIRROR = "no mirror of Project Gutenberg could be reached"

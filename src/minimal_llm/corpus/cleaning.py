@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from minimal_llm.common.errors import CorpusError
 from minimal_llm.corpus.boilerplate import carries_markers, strip_gutenberg
-from minimal_llm.errors import CorpusError
 
 # "Transcriber's Note", "PREPARER’S NOTE", "NOTA DE TRANSCRIPCIÓN", "Notas del Transcriptor", inside a box as well.
 _NOTE_NAME = (

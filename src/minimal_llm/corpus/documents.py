@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minimal_llm.language import Language
+from minimal_llm.corpus.languages import Language
 
 
 @dataclass(frozen=True)

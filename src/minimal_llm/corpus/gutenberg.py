@@ -12,14 +12,15 @@ from types import TracebackType
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
+from minimal_llm.common.errors import ConfigurationError, CorpusError, Kind
+from minimal_llm.common.files import sha256_of, write_bytes
 from minimal_llm.corpus.boilerplate import has_end, read_header
+from minimal_llm.corpus.charset import decode
 from minimal_llm.corpus.cleaning import clean_book
-from minimal_llm.corpus.decoding import decode
 from minimal_llm.corpus.documents import Document
+from minimal_llm.corpus.language_detection import detect_language, language_shares
+from minimal_llm.corpus.languages import Language
 from minimal_llm.corpus.transfer import Limits, Transfer, TransferFailed, is_loopback
-from minimal_llm.errors import ConfigurationError, CorpusError, Kind
-from minimal_llm.files import sha256_of, write_bytes
-from minimal_llm.language import Language, detect_language, language_shares
 
 DEFAULT_MIRRORS = ("https://www.gutenberg.org", "https://gutenberg.pglaf.org", "https://aleph.gutenberg.org")
 MIRRORS_VARIABLE = "GUTENBERG_MIRRORS"

@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from minimal_llm.artifacts import Artifacts
-from minimal_llm.errors import CorpusError
-from minimal_llm.language import LANGUAGES, Language
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.errors import CorpusError
+from minimal_llm.corpus.languages import LANGUAGES, Language
 
 Source = Literal["gutenberg", "files", "primer"]
 REMEDY = "dvc repro download"

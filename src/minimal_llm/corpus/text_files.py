@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from minimal_llm.common.errors import CorpusError
+from minimal_llm.common.files import sha256_of
 from minimal_llm.corpus.boilerplate import read_header
+from minimal_llm.corpus.charset import decode
 from minimal_llm.corpus.cleaning import clean_book, is_transcription, split_paragraphs
-from minimal_llm.corpus.decoding import decode
 from minimal_llm.corpus.documents import Document
-from minimal_llm.errors import CorpusError
-from minimal_llm.files import sha256_of
-from minimal_llm.language import Language, detect_language, language_shares
+from minimal_llm.corpus.language_detection import detect_language, language_shares
+from minimal_llm.corpus.languages import Language
 
 _LONG_LINE = 120  # characters; text that is wrapped by hand has shorter lines
 _LONG_SHARE = 0.1

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from minimal_llm.errors import ConfigurationError
-from minimal_llm.files import write_bytes
+from minimal_llm.common.errors import ConfigurationError
+from minimal_llm.common.files import write_bytes
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes], replaceable: frozenset[str]) -> None:

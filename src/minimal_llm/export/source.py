@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minimal_llm.model import Architecture
-from minimal_llm.model_file import load_model
-from minimal_llm.tokenizer import Tokenizer
+from minimal_llm.model.model_file import load_model
+from minimal_llm.model.transformer import Architecture
+from minimal_llm.tokenizer.tokenizer import Tokenizer
 
 Weight = NDArray[np.float32]
 

@@ -1,1 +1,1 @@
-"""The training loop, its schedule, its checkpoints and what it records."""
+"""Stage train: the training loop, its schedule, its checkpoints and what it records."""

@@ -5,13 +5,10 @@ data/checkpoints/<fingerprint>/step_00000660.pt, the newest one to go on from, a
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import sys
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,30 +17,10 @@ from typing import Any
 import filelock
 import torch
 
-from minimal_llm.artifacts import DATA, Artifacts
-from minimal_llm.config import Config
-from minimal_llm.errors import TrainingError, ValidationError
-from minimal_llm.files import sha256_of_file, write_bytes, write_text
-from minimal_llm.hardware import Compute
-from minimal_llm.model_file import RETRAIN, load_tensors, to_bytes
-from minimal_llm.token_files import TokenFiles
-from minimal_llm.training.runs import run_parameters
-
-PACKAGE = Path(__file__).parent.parent
-# The code that shapes a trajectory. tests/unit/test_dvc_yaml.py holds dvc.yaml and this list together.
-SOURCES = (
-    "dataset.py",
-    "decoder.py",
-    "evaluation.py",
-    "generation.py",
-    "loss.py",
-    "model.py",
-    "sampling.py",
-    "training/engine.py",
-    "training/loop.py",
-    "training/schedule.py",
-)
-_NAMESPACE = uuid.UUID("7b0a4f54-3c1e-5d0e-9a55-4d3f2b6c1a10")
+from minimal_llm.common.artifacts import DATA, Artifacts
+from minimal_llm.common.errors import TrainingError, ValidationError
+from minimal_llm.common.files import write_bytes, write_text
+from minimal_llm.model.model_file import RETRAIN, load_tensors, to_bytes
 
 
 @dataclass
@@ -69,30 +46,6 @@ class State:
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     best_weights: dict[str, torch.Tensor]
-
-
-def run_inputs(config: Config, tokens: TokenFiles) -> dict[str, Any]:
-    """Return all that shapes a run but the machine: parameters, initial weights, tokens, tokenizer, training code."""
-    initial = config.train.init_from
-    return {
-        "parameters": run_parameters(config),
-        "init_from_sha256": sha256_of_file(Path(initial)) if initial else "",
-        "train_sha256": tokens.train_sha256,
-        "val_sha256": tokens.val_sha256,
-        "tokenizer_sha256": tokens.meta.tokenizer_sha256,
-        "sources": {name: sha256_of_file(PACKAGE / name) for name in SOURCES},
-    }
-
-
-def run_id(inputs: Mapping[str, Any]) -> str:
-    """Return the name-based UUID of a run: equal inputs, equal id."""
-    return str(uuid.uuid5(_NAMESPACE, json.dumps(inputs, sort_keys=True)))
-
-
-def fingerprint(inputs: Mapping[str, Any], compute: Compute) -> str:
-    """Return 32 hexadecimal digits that are equal where a checkpoint can be gone on from without changing a bit."""
-    content = json.dumps({**inputs, "compute": asdict(compute)}, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def checkpoint_root(outputs: Artifacts) -> Path:

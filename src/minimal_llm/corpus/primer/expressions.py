@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from minimal_llm.corpus.primer import english, spanish
-from minimal_llm.corpus.primer.entries import Adjective, Noun
+from minimal_llm.corpus.primer.grammar import english, spanish
+from minimal_llm.corpus.primer.grammar.entries import Adjective, Noun
 from minimal_llm.corpus.primer.scene import Name, Scene, Thing
 from minimal_llm.corpus.primer.slots import (
     AdjectiveSlot,

@@ -1,17 +1,19 @@
-"""Frames: the stories that `data/frames/*.yaml` sketch in both languages, checked and compiled."""
+"""Frames: the stories that `story_frames/*.yaml` sketch in both languages, checked and compiled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from minimal_llm.corpus.languages import Language
 from minimal_llm.corpus.primer import group_en, group_es
-from minimal_llm.corpus.primer.data import Entry, PrimerDataError, folder, problems_of, read_yaml
-from minimal_llm.corpus.primer.lexicon import Lexicon, load_lexicon
+from minimal_llm.corpus.primer.grammar.data import Entry, PrimerDataError, problems_of, read_yaml
+from minimal_llm.corpus.primer.grammar.lexicon import Lexicon, load_lexicon
 from minimal_llm.corpus.primer.proofreading import faults, literal_words
 from minimal_llm.corpus.primer.rng import SplitMix64
 from minimal_llm.corpus.primer.scene import Compiled, Scene, compile_slot
@@ -26,7 +28,6 @@ from minimal_llm.corpus.primer.slots import (
     from_shorthand,
 )
 from minimal_llm.corpus.primer.template import Context, Template, parse
-from minimal_llm.language import Language
 
 _words = str.split
 
@@ -276,7 +277,8 @@ def load_frame(source: Traversable, lexicon: Lexicon) -> Frame:
 
 def frame_files() -> list[Traversable]:
     """Return the frame files in the order of their names."""
-    files = [file for file in (folder() / "frames").iterdir() if file.name.endswith(".yaml")]
+    folder = resources.files("minimal_llm.corpus.primer") / "story_frames"
+    files = [file for file in folder.iterdir() if file.name.endswith(".yaml")]
     return sorted(files, key=lambda file: file.name)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from minimal_llm.corpus.primer import english
 from minimal_llm.corpus.primer.expressions import Token, number_piece, plain, token
-from minimal_llm.corpus.primer.lexicon import EnglishVerb
+from minimal_llm.corpus.primer.grammar import english
+from minimal_llm.corpus.primer.grammar.lexicon import EnglishVerb
 from minimal_llm.corpus.primer.scene import Name, Scene, Subject, Thing
 from minimal_llm.corpus.primer.slots import NounSlot
 from minimal_llm.corpus.primer.template import Context, Piece, capitalised, is_reference, subjects, switch

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from minimal_llm.corpus.primer import spanish
-from minimal_llm.corpus.primer.conjugation import FINITE, REFLEXIVE, attach
 from minimal_llm.corpus.primer.expressions import Token, check_ordinal, number_piece, plain, token
-from minimal_llm.corpus.primer.lexicon import SpanishVerb
+from minimal_llm.corpus.primer.grammar import spanish
+from minimal_llm.corpus.primer.grammar.conjugation import FINITE, REFLEXIVE, attach
+from minimal_llm.corpus.primer.grammar.lexicon import SpanishVerb
+from minimal_llm.corpus.primer.grammar.spanish import DETERMINERS, Gender
 from minimal_llm.corpus.primer.scene import Name, Scene, Subject
 from minimal_llm.corpus.primer.slots import NounSlot
-from minimal_llm.corpus.primer.spanish import DETERMINERS, Gender
 from minimal_llm.corpus.primer.template import Context, Piece, capitalised, is_reference, subjects, switch
 
 TENSES = frozenset({*FINITE, "inf", "ger", "part"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from minimal_llm.language import Language
+from minimal_llm.corpus.languages import Language
 
 _HOLES = re.compile(r"\{[^}]*\}")
 _LEMMAS = re.compile(r"=([^\s.{}@<>]+)")

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from minimal_llm.corpus.primer.entries import Adjective, Kind, Noun, Phrase, Verb
-from minimal_llm.corpus.primer.lexicon import Lexicon
+from minimal_llm.corpus.primer.grammar.entries import Adjective, Kind, Noun, Phrase, Verb
+from minimal_llm.corpus.primer.grammar.lexicon import Lexicon
+from minimal_llm.corpus.primer.grammar.spanish import Gender
 from minimal_llm.corpus.primer.rng import SplitMix64
 from minimal_llm.corpus.primer.slots import (
     AdjectiveSlot,
@@ -22,7 +23,6 @@ from minimal_llm.corpus.primer.slots import (
     TownSlot,
     VerbSlot,
 )
-from minimal_llm.corpus.primer.spanish import Gender
 
 _MOST_TRIES = 40
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from minimal_llm.corpus.primer.data import Entry
-from minimal_llm.corpus.primer.lexicon import Lexicon
-from minimal_llm.corpus.primer.spanish import Gender
+from minimal_llm.corpus.primer.grammar.data import Entry
+from minimal_llm.corpus.primer.grammar.lexicon import Lexicon
+from minimal_llm.corpus.primer.grammar.spanish import Gender
 
 
 def _as_list(value: Any) -> Any:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from minimal_llm.corpus.primer.lexicon import Lexicon
+from minimal_llm.corpus.languages import Language
+from minimal_llm.corpus.primer.grammar.lexicon import Lexicon
 from minimal_llm.corpus.primer.scene import Name, Scene, Subject, Thing
 from minimal_llm.corpus.primer.slots import NounSlot, PersonSlot, PetNameSlot, Slot
-from minimal_llm.language import Language
 
 Render = Callable[[Scene], str]
 Subjects = Callable[[Scene], Subject]

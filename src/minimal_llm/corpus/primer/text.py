@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from minimal_llm.corpus.primer import english, spanish
-from minimal_llm.language import Language
+from minimal_llm.corpus.languages import Language
+from minimal_llm.corpus.primer.grammar import english, spanish
 
 _ARTICLE = re.compile(r"\b([Aa])n?(?= [“‘]?([A-Za-z][\w-]*))")
 _FIRST = re.compile(r"^([“—¿¡(‘]*)(\w)")

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from minimal_llm.corpus.languages import Language
 from minimal_llm.corpus.primer.frames import LANGUAGES, Frame, Sentence
 from minimal_llm.corpus.primer.rng import SplitMix64
 from minimal_llm.corpus.primer.scene import Scene
 from minimal_llm.corpus.primer.text import finish, sentences, starts_speech
-from minimal_llm.language import Language
 
 # A story with repeated sentences is drawn again. Each story earns a few more draws; a corpus too large for the
 # frames uses its savings up and then repeats itself, instead of searching without end.

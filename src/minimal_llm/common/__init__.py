@@ -1,0 +1,1 @@
+"""Used everywhere; it shapes no result."""

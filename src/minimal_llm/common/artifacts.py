@@ -1,0 +1,155 @@
+"""Where every artifact lives, named once. tests/unit/project/test_dvc_yaml.py holds dvc.yaml against this file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+DATA = Path("data")
+PICTURES = ("loss", "learning_rate", "gradient_norm", "bits_per_byte", "latency", "memory")  # of the report
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The paths of all artifacts below one folder: `data/` for DVC, any other for a run by hand."""
+
+    root: Path = DATA
+    tokenizer_name: str = "bilingual_8k"
+
+    # parameters
+    @property
+    def parameters_checked(self) -> Path:
+        """There for DVC alone: every stage comes after the one that makes it."""
+        return self.root / "parameters_checked.txt"
+
+    # download
+    @property
+    def corpus(self) -> Path:
+        return self.root / "corpus_bilingual.txt"
+
+    @property
+    def corpus_manifest(self) -> Path:
+        return self.root / "corpus_manifest.json"
+
+    @property
+    def raw_books(self) -> Path:
+        """Downloaded books, named by id and hash. Not an artifact of a run: a cache that git and DVC ignore.
+
+        `dvc exp run --temp` and the queue work in a copy of the repository that is thrown away; DVC_ROOT names the
+        parent even there, which keeps the books for all.
+        """
+        parent = os.environ.get("DVC_ROOT")
+        return Path(parent) / DATA / "raw" if parent and self.root == DATA else self.root / "raw"
+
+    # tokenizer
+    @property
+    def tokenizer_model(self) -> Path:
+        return self.root / f"{self.tokenizer_name}.model"
+
+    @property
+    def tokenizer_vocab(self) -> Path:
+        return self.root / f"{self.tokenizer_name}.vocab"
+
+    @property
+    def tokens(self) -> Path:
+        return self.root / "tokens"
+
+    @property
+    def tokenizer_metrics(self) -> Path:
+        return self.root / "metrics" / "tokenizer.json"
+
+    # train
+    @property
+    def best_model(self) -> Path:
+        return self.root / "best_model.pt"
+
+    @property
+    def final_model(self) -> Path:
+        return self.root / "final_model.pt"
+
+    @property
+    def training_metrics(self) -> Path:
+        return self.root / "training_metrics.json"
+
+    @property
+    def train_metrics(self) -> Path:
+        return self.root / "metrics" / "train.json"
+
+    @property
+    def train_speed(self) -> Path:
+        return self.root / "metrics" / "train_speed.json"
+
+    @property
+    def history(self) -> Path:
+        return self.root / "plots" / "history.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Resumable state, never declared to DVC: it deletes declared outs when a stage starts."""
+        return self.root / "checkpoints"
+
+    # validate
+    @property
+    def validation_metrics(self) -> Path:
+        return self.root / "metrics" / "validation.json"
+
+    @property
+    def inference_metrics(self) -> Path:
+        return self.root / "metrics" / "inference.json"
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "metrics" / "summary.json"
+
+    @property
+    def cost(self) -> Path:
+        return self.root / "metrics" / "cost.json"
+
+    @property
+    def latency(self) -> Path:
+        return self.root / "plots" / "latency.csv"
+
+    def picture(self, name: str) -> Path:
+        """Return the path of one of PICTURES."""
+        return self.root / "plots" / f"{name}.png"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.md"
+
+    # every stage
+    @property
+    def status(self) -> Path:
+        return self.root / "pipeline_status.json"
+
+    def outputs(self, stage: str) -> tuple[Path, ...]:
+        """The declared outputs of a stage, metrics and plots included.
+
+        Raises:
+            KeyError: there is no such stage.
+        """
+        return {
+            "download": (self.corpus, self.corpus_manifest),
+            "tokenizer": (self.tokenizer_model, self.tokenizer_vocab, self.tokens, self.tokenizer_metrics),
+            "train": (
+                self.best_model,
+                self.final_model,
+                self.training_metrics,
+                self.train_metrics,
+                self.train_speed,
+                self.history,
+            ),
+            "validate": (
+                self.validation_metrics,
+                self.inference_metrics,
+                self.summary,
+                self.cost,
+                self.latency,
+                *(self.picture(name) for name in PICTURES),
+                self.report,
+            ),
+        }[stage]
+
+
+STAGES = ("download", "tokenizer", "train", "validate")

@@ -1,0 +1,243 @@
+"""params.yaml as frozen, typed, range-checked models. The only reader of params.yaml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from minimal_llm.common.errors import ConfigurationError
+
+PARAMS = Path("params.yaml")
+
+
+def _number_from_text(value: Any) -> Any:
+    # `dvc exp run -S train.learning_rate=0.00003` writes 3e-05, which YAML 1.1 reads as a string.
+    if isinstance(value, str):
+        for number in (int, float):
+            try:
+                return number(value)
+            except ValueError:
+                continue
+        return value
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+Real = Annotated[float, BeforeValidator(_number_from_text)]
+Whole = Annotated[int, BeforeValidator(_number_from_text)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: every key is required, unknown keys are refused, values cannot be changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Books(Section):
+    """Project Gutenberg ids by language, in the order in which they are read."""
+
+    en: tuple[Whole, ...]
+    es: tuple[Whole, ...]
+
+
+class DownloadConfig(Section):
+    source: Literal["gutenberg", "files", "primer"]
+    offline_fallback: bool
+    megabytes_per_language: Real = Field(ge=0.01, le=100)
+    books: Books
+    files: tuple[str, ...]
+    files_digest: str
+    primer_megabytes: Real = Field(ge=0.1, le=100)
+
+    @model_validator(mode="after")
+    def _source_has_its_input(self) -> DownloadConfig:
+        if self.source == "files" and not self.files:
+            raise ValueError("source is 'files' but download.files is empty: make train CORPUS=/path/to/text.txt")
+        if self.source == "gutenberg" and not (self.books.en and self.books.es):
+            raise ValueError("source is 'gutenberg' but download.books lists no book for en or for es")
+        return self
+
+
+class SplitConfig(Section):
+    validation_fraction: Real = Field(ge=0.01, le=0.5)
+    block_bytes: Whole = Field(ge=256, le=1_000_000)
+
+
+class TokenizerConfig(Section):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    vocab_size: Whole = Field(ge=1000, le=32000)
+    model_type: Literal["unigram", "bpe", "char", "word"]
+    threads: Whole = Field(ge=1, le=64)
+
+
+class ModelConfig(Section):
+    layers: Whole = Field(ge=1, le=12)
+    d_model: Whole = Field(ge=64, le=512)
+    heads: Whole = Field(ge=1, le=16)
+    feed_forward: Whole = Field(ge=128, le=2048)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> ModelConfig:
+        if self.d_model % self.heads:
+            fitting = ", ".join(str(heads) for heads in range(1, 17) if self.d_model % (2 * heads) == 0)
+            raise ValueError(
+                f"model.heads is {self.heads}, which does not divide model.d_model, {self.d_model}; these do: {fitting}"
+            )
+        if self.d_model // self.heads % 2:
+            raise ValueError(
+                f"model.d_model / model.heads is {self.d_model // self.heads}: rotary positions need an even number"
+            )
+        return self
+
+
+class TrainConfig(Section):
+    epochs: Whole = Field(ge=1, le=100)
+    batch_size: Whole = Field(ge=1, le=128)
+    max_seq_length: Whole = Field(ge=32, le=2048)
+    learning_rate: Real = Field(ge=1e-5, le=1e-2)
+    warmup_steps: Whole = Field(ge=0, le=100_000)
+    min_learning_rate_ratio: Real = Field(ge=0, le=1)
+    weight_decay: Real = Field(ge=0, le=1)
+    dropout: Real = Field(ge=0, lt=1)
+    dropout_rise_ratio: Real = Field(ge=0, le=1)
+    gradient_clip: Real = Field(gt=0, le=1000)
+    init_from: str
+    checkpoint_every_epochs: Whole = Field(ge=1, le=100)
+    checkpoint_every_seconds: Real = Field(ge=0.1, le=86_400)
+    keep_checkpoints: Whole = Field(ge=1, le=100)
+    threads: Literal["auto"] | Annotated[Whole, Field(ge=1, le=256)]
+    precision: Literal["auto", "fp32", "bf16"]
+    compile: Literal["auto", "always", "never"]
+    device: Literal["auto", "cpu", "cuda"]
+
+
+class ValidateConfig(Section):
+    strict: bool
+    max_validation_loss: Real = Field(gt=0)
+    max_gap: Real = Field(gt=0)
+    max_rss_mb: Real = Field(gt=0)
+    max_peak_mb: Real = Field(gt=0)
+    max_p95_ms: Real = Field(gt=0)
+
+
+class Config(Section):
+    """All of params.yaml."""
+
+    seed: Whole = Field(ge=0, lt=2**32)
+    download: DownloadConfig
+    split: SplitConfig
+    tokenizer: TokenizerConfig
+    model: ModelConfig
+    train: TrainConfig
+    validate_: ValidateConfig = Field(alias="validate")
+
+
+def load_config(path: Path = PARAMS, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Return the checked configuration, `overrides` ({"train.epochs": 5}) on top of the file.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a key is unknown, missing or out of range. All problems
+            are in the one message, each with its key, its value and what is allowed.
+    """
+    return parse_config(read_params(path), overrides or {}, origin=str(path))
+
+
+def parse_config(params: Any, overrides: Mapping[str, Any], origin: str = str(PARAMS)) -> Config:
+    """Return the checked configuration from what YAML returned. Raises as `load_config`."""
+    if not isinstance(params, dict):
+        raise ConfigurationError(f"{origin} is not a mapping of sections", remedy=f"git checkout {origin}")
+    for key, value in overrides.items():
+        _override(params, key, value)
+    try:
+        return Config.model_validate(params)
+    except ValidationError as error:
+        problems = "\n".join(f"  - {_describe(problem)}" for problem in error.errors())
+        raise ConfigurationError(
+            f"{origin} cannot be used:\n{problems}", remedy=f"correct the values in {origin} or in your -S / flags"
+        ) from error
+
+
+def flatten(config: Section) -> dict[str, Any]:
+    """Return {"train.epochs": 20, ...}: plain values, as params.yaml and DVC name them."""
+    return flat(config.model_dump(mode="json", by_alias=True))
+
+
+def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested sections by dotted names: {"train": {"epochs": 5}} as {"train.epochs": 5}."""
+    named: dict[str, Any] = {}
+    for key, value in values.items():
+        named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return named
+
+
+def describe_range(key: str) -> str:
+    """Return what a parameter may be in words, "at least 1 and at most 100", or "" if it is no bounded number."""
+    section: Any = Config
+    *sections, name = key.split(".")
+    for part in sections:
+        section = _fields(section)[part].annotation
+    bounds = {type(bound): bound for bound in _bounds(_fields(section)[name])}
+    words = ((Ge, "ge", "at least"), (Gt, "gt", "above"), (Le, "le", "at most"), (Lt, "lt", "below"))
+    return " and ".join(f"{word} {getattr(bounds[kind], end):.10g}" for kind, end, word in words if kind in bounds)
+
+
+def _fields(section: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
+def _bounds(field: FieldInfo) -> list[Any]:
+    # those of "auto | a number" are inside of the union: Annotated[int, ..., FieldInfo(metadata=[Ge, Le])]
+    inner = [given for choice in get_args(field.annotation) for given in getattr(choice, "__metadata__", ())]
+    return [*field.metadata, *(bound for given in inner for bound in getattr(given, "metadata", ()))]
+
+
+def read_params(path: Path = PARAMS) -> Any:
+    """Return what YAML makes of a file of parameters, unchecked.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path} does not exist", remedy=f"git checkout {path}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error}", remedy=f"correct it, or git checkout {path}"
+        ) from error
+
+
+def _override(params: dict[str, Any], key: str, value: Any) -> None:
+    *sections, name = key.split(".")
+    target: Any = params
+    for section in sections:
+        target = target.get(section) if isinstance(target, dict) else None
+    if not isinstance(target, dict):
+        raise ConfigurationError(f"there is no parameter '{key}'", remedy="see params.yaml for the names")
+    target[name] = value
+
+
+def _describe(problem: Any) -> str:
+    # pydantic names the alternatives of a union in the location ("auto | number"): they are not part of the key
+    keys = [str(part) for part in problem["loc"] if re.fullmatch(r"[a-z_0-9]+", str(part))]
+    key = ".".join(keys) or "params.yaml"
+    match problem["type"]:
+        case "missing":
+            return f"{key} is missing"
+        case "extra_forbidden":
+            return f"{key} = {problem['input']!r}: there is no such parameter"
+        case "value_error":
+            return f"{key}: {problem['ctx']['error']}"
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            return f"{key} = {problem['input']!r}: it should be {describe_range(key)}"
+        case _:
+            text = problem["msg"].replace("Input should be", "it should be")
+            return f"{key} = {problem['input']!r}: {text}"

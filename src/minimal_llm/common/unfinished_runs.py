@@ -1,0 +1,67 @@
+"""Runs on disk: what was started with which parameters, and how far it got. Knows nothing of torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minimal_llm.common.config import Config, flatten
+from minimal_llm.common.files import read_json, write_json
+
+# When a checkpoint is written and how many are kept changes nothing in what a run ends with.
+SHAPES_NO_RESULT = frozenset(
+    {"train.checkpoint_every_epochs", "train.checkpoint_every_seconds", "train.keep_checkpoints"}
+)
+# How a run is computed counts as resolved on the machine (hardware.Compute), not as asked for.
+RESOLVED = frozenset({"train.threads", "train.precision", "train.compile", "train.device"})
+
+
+@dataclass(frozen=True)
+class UnfinishedRun:
+    """A run that was started, left a checkpoint and did not end."""
+
+    folder: Path
+    epochs_done: float
+    epochs: int
+
+
+def run_parameters(config: Config) -> dict[str, Any]:
+    """Return the parameters that shape a run, by their dotted names."""
+    sections = ("model.", "train.", "seed")
+    flat = flatten(config)
+    return {
+        key: flat[key] for key in sorted(flat) if key.startswith(sections) and key not in SHAPES_NO_RESULT | RESOLVED
+    }
+
+
+def describe_run(folder: Path, config: Config, steps_per_epoch: int) -> None:
+    """Note beside the checkpoints of a run what it is, for whoever finds them unfinished."""
+    write_json(folder / "run.json", {"parameters": run_parameters(config), "steps_per_epoch": steps_per_epoch})
+
+
+def unfinished_runs(root: Path, config: Config) -> list[UnfinishedRun]:
+    """Return the unfinished runs of these parameters, the farthest first."""
+    found = []
+    for folder in root.glob("*"):
+        steps = [int(path.stem.removeprefix("step_")) for path in folder.glob("step_*.pt")]
+        description = _description(folder)
+        if steps and description.get("parameters") == run_parameters(config) and not (folder / "finished").exists():
+            done = max(steps) / description["steps_per_epoch"]
+            found.append(UnfinishedRun(folder, done, config.train.epochs))
+    return sorted(found, key=lambda run: run.epochs_done, reverse=True)
+
+
+def discard(run: UnfinishedRun) -> None:
+    """Delete the checkpoints of a run, so that it starts over."""
+    shutil.rmtree(run.folder)
+
+
+def _description(folder: Path) -> Mapping[str, Any]:
+    try:
+        content = read_json(folder / "run.json")
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,12 @@
+"""The two languages."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Language = Literal["en", "es"]
+
+
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+
+LANGUAGE_NAMES: dict[Language, str] = {"en": "English", "es": "Spanish"}

@@ -1,0 +1,1 @@
+"""English and Spanish grammar and the lexicon, for whoever writes or checks stories."""

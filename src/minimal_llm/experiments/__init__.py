@@ -1,0 +1,1 @@
+"""Comparing, sweeping, watching and sharing runs, on top of DVC."""

@@ -1,0 +1,1 @@
+"""`make sweep`: every combination of a grid of parameters."""

@@ -1,0 +1,72 @@
+"""The trained model in the formats of other programs, each a folder with weights, tokenizer and model card."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from minimal_llm.common.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: the module that writes it, the files that it consists of, and what it takes to read it."""
+
+    module: str
+    files: tuple[str, ...]
+    packages: str
+
+
+FORMATS = {
+    "safetensors": Format("safetensors", ("model.safetensors", "tokenizer.model"), "minimal-llm[train] safetensors"),
+    "onnx": Format("onnx.graph", ("model.onnx", "tokenizer.model"), "onnxruntime sentencepiece"),
+    "onnx-int8": Format("onnx.int8", ("model.onnx", "tokenizer.model"), "onnxruntime sentencepiece"),
+    "gguf": Format("gguf", ("model.gguf",), "llama-cpp-python"),
+    "hf": Format(
+        "huggingface",
+        ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+        "torch transformers",
+    ),
+}
+CARD = "README.md"
+
+
+def export(model_path: Path, tokenizer_path: Path, data_folder: Path, format_name: str, output: Path) -> None:
+    """Write a model as the folder `output`, whole or not at all; equal inputs give equal bytes.
+
+    `data_folder` has the manifest and the metrics for the model card, where there are any. An earlier export in the
+    place of `output` is replaced.
+
+    Raises:
+        ConfigurationError: no such format, its library is missing, the format cannot hold the tokenizer, or something
+            else is in the place of `output`.
+        TokenizerError, CorpusError, ValidationError: an input is missing, damaged, or belongs to another model.
+        OSError: the folder cannot be written.
+    """
+    if format_name not in FORMATS:
+        raise ConfigurationError(f"there is no format {format_name!r}", remedy=f"choose one of: {', '.join(FORMATS)}")
+    chosen = FORMATS[format_name]
+    module = _load(format_name, chosen)
+    # These take torch in. Whoever only lists the formats does without.
+    from minimal_llm.export.folder import write_folder
+    from minimal_llm.export.model_card import Usage, read_facts, render_card
+    from minimal_llm.export.source import load_source
+
+    source = load_source(model_path, tokenizer_path)
+    usage = Usage(format_name, chosen.packages, module.NOTE, module.USAGE)
+    card = render_card(source, read_facts(data_folder, model_path), usage)
+    contents: dict[str, bytes] = {**module.files(source), CARD: card.encode()}
+    replaceable = frozenset(name for one in FORMATS.values() for name in one.files) | {CARD}
+    write_folder(output, contents, replaceable)
+
+
+def _load(format_name: str, chosen: Format) -> ModuleType:
+    try:
+        return importlib.import_module(f"minimal_llm.export.{chosen.module}")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"the format {format_name} needs the package {error.name}, which is not installed",
+            remedy="pip install 'minimal-llm[export]'",
+        ) from error

@@ -1,0 +1,1 @@
+"""The safety filter, its rules, and how well it does."""

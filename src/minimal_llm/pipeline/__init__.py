@@ -1,0 +1,1 @@
+"""What starts, checks and records the stages; it shapes no result."""

@@ -1,0 +1,49 @@
+"""What the last run did, as a table for the terminal."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from minimal_llm.common.artifacts import STAGES, Artifacts
+from minimal_llm.common.files import readable_size
+from minimal_llm.pipeline.status import StatusFile
+
+MARKS = {"completed": "green", "skipped": "cyan", "running": "yellow", "failed": "red", "interrupted": "red"}
+
+
+def show_status(artifacts: Artifacts) -> int:
+    """Print what the last run did and what DVC would run now; return 0."""
+    record = StatusFile(artifacts.status).read()
+    console = Console()
+    if record:
+        console.print(_status_table(record))
+        if error := record.get("error"):
+            console.print(f"[red]{error['phase']} {error['kind']}[/]: ", end="")
+            console.print(f"{error['message']}\n  What to do: {error['remedy']}", markup=False, highlight=False)
+    else:
+        console.print("no run yet: make train")
+    console.print("\ndvc status", style="bold")
+    subprocess.run(["dvc", "status"], check=False)
+    return 0
+
+
+def _status_table(record: Mapping[str, Any]) -> Table:
+    table = Table(title=f"{record['state']} · {record['command']} · {record['started']}", title_justify="left")
+    for heading in ("phase", "state", "seconds", "artifacts"):
+        table.add_column(heading, justify="right" if heading == "seconds" else "left")
+    for phase in STAGES:
+        entry = record["phases"][phase]
+        state = entry["state"]
+        if state == "running" and not psutil.pid_exists(entry["pid"]):
+            state = "killed"
+        sizes = ", ".join(f"{Path(p).name} {readable_size(n)}" for p, n in entry.get("artifacts", {}).items())
+        seconds = f"{entry['seconds']:.1f}" if "seconds" in entry else ""
+        table.add_row(phase, f"[{MARKS.get(state, 'white')}]{state}[/]", seconds, sizes)
+    return table

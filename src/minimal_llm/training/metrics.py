@@ -1,0 +1,113 @@
+"""What a finished run leaves behind beside its weights: metrics, history, speed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.compute import Compute, cpu_name
+from minimal_llm.common.config import Config, flatten
+from minimal_llm.common.files import write_json, write_text
+from minimal_llm.common.system import peak_memory_mb
+from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
+from minimal_llm.model.perplexity import measure_losses, total
+from minimal_llm.model.transformer import TinyTransformer, parameter_count
+from minimal_llm.model.version import MODEL_VERSION
+from minimal_llm.tokenizer.token_files import TokenFiles
+from minimal_llm.training.checkpoint import Progress
+
+HISTORY_COLUMNS = ("epoch", "train_loss", "val_loss", "learning_rate", "gradient_norm")
+PARTS = ("steps", "batches", "evaluation", "samples", "checkpoints", "logging")  # that the time of a run is made of
+PLATEAU_EPOCHS = 3
+PLATEAU_GAIN = 0.005  # nats of validation loss: less than this over PLATEAU_EPOCHS epochs is a plateau
+OVERFITTING_GAP = 0.5  # nats
+
+
+def corpus_facts(tokens: TokenFiles) -> dict[str, Any]:
+    """Return which corpus this is, as all metrics files say it."""
+    return {"source": tokens.meta.source, "fallback": tokens.meta.source_fallback}
+
+
+def plateau_epoch(val_losses: list[float]) -> int | None:
+    """Return the first epoch (from 1) whose loss is hardly below the best of all up to PLATEAU_EPOCHS before it."""
+    for index in range(PLATEAU_EPOCHS, len(val_losses)):
+        if min(val_losses[: index - PLATEAU_EPOCHS + 1]) - val_losses[index] < PLATEAU_GAIN:
+            return index + 1
+    return None
+
+
+def final_metrics(
+    model: TinyTransformer, tokens: TokenFiles, progress: Progress, init_from_sha256: str
+) -> dict[str, Any]:
+    """Return the flat figures of a finished run; `model` carries the best weights."""
+    train, parts = measure_losses(model, tokens)
+    validation = total(parts)
+    train_loss = progress.history[progress.best_epoch - 1]["train_loss"]
+    gap = validation.loss - train_loss
+    plateau = plateau_epoch([row["val_loss"] for row in progress.history])
+    return {
+        "corpus": tokens.meta.source,
+        "init_from_sha256": init_from_sha256,
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "val_loss": validation.loss,
+        "val_perplexity": validation.perplexity,
+        "val_bits_per_byte": validation.bits_per_byte,
+        "train_loss": train_loss,
+        "gap": gap,
+        "gap_without_dropout": validation.loss - train.loss,
+        "overfitting": gap > OVERFITTING_GAP,
+        "converged": plateau is not None,
+        "plateau_epoch": plateau or 0,
+        "parameters": parameter_count(model),
+    }
+
+
+def history_csv(history: list[dict[str, Any]]) -> str:
+    """Return the history as CSV, a line an epoch, for plots."""
+    lines = [",".join(HISTORY_COLUMNS)]
+    lines += [",".join(f"{row[column]:.8g}" for column in HISTORY_COLUMNS) for row in history]
+    return "\n".join(lines) + "\n"
+
+
+def write_results(
+    artifacts: Artifacts, config: Config, tokens: TokenFiles, run: str, progress: Progress, final: dict[str, Any]
+) -> None:
+    """Write what is equal for equal runs: training_metrics.json, metrics/train.json and plots/history.csv."""
+    write_json(
+        artifacts.training_metrics,
+        {
+            "run_id": run,
+            "model_version": MODEL_VERSION,
+            "corpus": corpus_facts(tokens),
+            "configuration": {
+                key: value
+                for key, value in flatten(config).items()
+                if key.startswith(("seed", "model.", "train.", "tokenizer.")) and key not in SHAPES_NO_RESULT
+            },
+            "epoch_history": progress.history,
+            "final_metrics": final,
+        },
+    )
+    write_json(artifacts.train_metrics, final)
+    write_text(artifacts.history, history_csv(progress.history))
+
+
+def write_speed(artifacts: Artifacts, compute: Compute, progress: Progress, tokens_per_epoch: int) -> None:
+    """Write what differs between equal runs: times, memory and the machine."""
+    seconds = progress.seconds
+    total_seconds = sum(seconds.values())
+    write_json(
+        artifacts.train_speed,
+        {
+            "total_seconds": round(total_seconds, 3),
+            **{f"{part}_seconds": round(seconds.get(part, 0.0), 3) for part in PARTS},
+            "overhead_percent": round(100 * (1 - seconds["steps"] / total_seconds), 2),
+            "tokens_per_s": round(progress.epoch * tokens_per_epoch / seconds["steps"], 1),
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+            **asdict(compute),
+            "cpu": cpu_name(),
+            "epoch_seconds": [round(done, 1) for done in progress.epoch_seconds],  # of the run, when each was done
+        },
+    )

@@ -1,0 +1,94 @@
+"""A training step: batch in, weights changed, loss and gradient norm out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from minimal_llm.common.compute import Compute
+from minimal_llm.common.config import Config
+from minimal_llm.model.loss import linear_cross_entropy
+from minimal_llm.model.seeds import derive_seed
+from minimal_llm.model.transformer import Architecture, TinyTransformer, dropout_masks
+from minimal_llm.tokenizer.token_files import TokenFiles
+from minimal_llm.training.schedule import Schedule
+
+ADAM_BETAS = (0.9, 0.95)  # Touvron et al. 2023 (Llama): a shorter memory than 0.999 suits a short run
+
+
+class Engine:
+    """Model, optimizer and schedule. What a step does is a function of them, its number and its batch."""
+
+    def __init__(self, architecture: Architecture, config: Config, compute: Compute, total_steps: int) -> None:
+        train = config.train
+        torch.manual_seed(derive_seed("weights", config.seed))
+        self.model = TinyTransformer(architecture).to(compute.device)
+        self.model.set_product_dtype(compute.product_dtype)
+        self.optimizer = make_optimizer(self.model, train.weight_decay)
+        self.schedule = Schedule(
+            peak=train.learning_rate,
+            warmup_steps=train.warmup_steps,
+            total_steps=total_steps,
+            floor_ratio=train.min_learning_rate_ratio,
+            peak_dropout=train.dropout,
+            dropout_rise_ratio=train.dropout_rise_ratio,
+        )
+        self._hidden = self.model.hidden
+        if compute.compiled:
+            self._hidden = torch.compile(self.model.hidden, dynamic=False, fullgraph=True)
+        self._config = config
+        self._compute = compute
+
+    def step(self, number: int, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
+        """Train on (B, T) inputs and targets; return the loss and the norm of the gradients before clipping."""
+        loss = self.compute_gradients(number, inputs, targets)
+        return loss, self.update_weights(number)
+
+    def compute_gradients(self, number: int, inputs: Tensor, targets: Tensor) -> float:
+        """Set the gradients, change nothing else, and return the loss. Steps are counted from 0."""
+        inputs, targets = inputs.to(self._compute.device), targets.to(self._compute.device)
+        # Each step draws from a seed of its own, so that it is the same whatever happened before it.
+        seed = derive_seed("dropout", self._config.seed, number)
+        share, dtype = self.schedule.dropout(number), self._compute.product_dtype
+        masks = dropout_masks(self.model.architecture, inputs.shape, share, seed, dtype)
+        if masks is not None:
+            masks = masks.to(inputs.device)
+        hidden = self._hidden(inputs, dropout=masks).flatten(0, 1)  # (B * T, C)
+        loss = linear_cross_entropy(hidden, self.model.head.weight, targets.flatten(), dtype)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    def update_weights(self, number: int) -> float:
+        """Clip the gradients, take a step along them unless they are not finite, and return their norm before."""
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.train.gradient_clip)
+        if torch.isfinite(norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.schedule.learning_rate(number)
+            self.optimizer.step()
+        return norm.item()
+
+
+def architecture_of(config: Config, tokens: TokenFiles) -> Architecture:
+    """Return the architecture that a configuration describes for the vocabulary of some token files."""
+    return Architecture(
+        vocab_size=tokens.meta.vocab_size,
+        layers=config.model.layers,
+        d_model=config.model.d_model,
+        heads=config.model.heads,
+        feed_forward=config.model.feed_forward,
+        max_seq_length=config.train.max_seq_length,
+    )
+
+
+def make_optimizer(model: TinyTransformer, weight_decay: float) -> torch.optim.AdamW:
+    """Return AdamW (Loshchilov and Hutter 2019) that decays the matrices and leaves embedding and norms alone."""
+    decayed = [p for name, p in model.named_parameters() if p.dim() == 2 and not name.startswith("embedding")]
+    others = [p for name, p in model.named_parameters() if p.dim() < 2 or name.startswith("embedding")]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, betas=ADAM_BETAS, fused=True)
+
+
+def copy_weights(model: TinyTransformer) -> dict[str, Tensor]:
+    """Return the weights as they are now, on the CPU."""
+    return {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()}

@@ -1,0 +1,254 @@
+"""Training: read top to bottom, this is all that happens between token files and a model."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from torch import Tensor
+from tqdm import tqdm
+
+from minimal_llm.common.compute import Compute
+from minimal_llm.common.config import Config
+from minimal_llm.common.errors import Interrupted, TrainingError
+from minimal_llm.common.live_log import LiveLog
+from minimal_llm.common.signals import StopNow, StopRequest, catch_signals
+from minimal_llm.inference.generation import generate
+from minimal_llm.inference.sampling import Sampling
+from minimal_llm.inference.torch_decoder import TorchDecoder
+from minimal_llm.model.perplexity import evaluate_spans, total
+from minimal_llm.model.seeds import derive_seed
+from minimal_llm.tokenizer.token_files import TokenFiles
+from minimal_llm.tokenizer.tokenizer import Tokenizer
+from minimal_llm.training.batches import TrainingBatches
+from minimal_llm.training.checkpoint import Checkpoints, Progress, State
+from minimal_llm.training.step import Engine, architecture_of, copy_weights
+
+SAMPLE_PROMPTS = {"en": "Once upon a time", "es": "Había una vez"}
+SAMPLE_TOKENS = 40
+DIVERGED_NATS = 1.0  # above the loss of a blind guess over the vocabulary
+DIVERGED_STEPS = 20  # in a row
+
+
+class Trainer:
+    """One run. `run()` takes it from where `progress` stands to the last epoch."""
+
+    def __init__(
+        self,
+        config: Config,
+        tokens: TokenFiles,
+        batches: TrainingBatches,
+        tokenizer: Tokenizer,
+        compute: Compute,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self.engine = Engine(architecture_of(config, tokens), config, compute, config.train.epochs * batches.steps)
+        self.model, self.batches = self.engine.model, batches
+        self.progress = Progress()
+        self.best_weights = copy_weights(self.model)
+        self._config = config
+        self._tokens = tokens
+        self._tokenizer = tokenizer
+        self._compute = compute
+        self._checkpoints = checkpoints
+        self._log = LiveLog(checkpoints.folder)
+        self._steps_diverged = 0
+        self._first_step = True
+        self._saved_at = time.monotonic()
+
+    @property
+    def global_step(self) -> int:
+        """Steps done since the start of the run."""
+        return self.progress.epoch * self.batches.steps + self.progress.step
+
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Take the weights of another model of this architecture as the initial ones."""
+        self.model.load_state_dict(weights)
+        self.best_weights = copy_weights(self.model)
+
+    def resume(self) -> bool:
+        """Go back to the newest whole checkpoint of this run; return whether there was one."""
+        state = self._checkpoints.newest()
+        if state is None:
+            return False
+        self.model.load_state_dict(state.model)
+        self.engine.optimizer.load_state_dict(state.optimizer)
+        self.progress, self.best_weights = state.progress, state.best_weights
+        return True
+
+    def run(self) -> None:
+        """Train to the last epoch.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came; a checkpoint of that very step is written.
+            TrainingError: the loss is no longer a finite number, or a checkpoint cannot be written.
+        """
+        with catch_signals() as stop, self._logged():
+            while self.progress.epoch < self._config.train.epochs:
+                self._train_epoch(stop)
+                self._close_epoch(stop)
+            if stop.requested:  # during the last checkpoint
+                self._interrupt()
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        """Tell the live log how the block begins and ends."""
+        self._log.start(self._config, self.batches.steps, self.batches.tokens_per_step)
+        state = "failed"
+        try:
+            yield
+            state = "finished"
+        except Interrupted:
+            state = "interrupted"
+            raise
+        finally:
+            self._log.end(state)
+
+    def _train_epoch(self, stop: StopRequest) -> None:
+        progress = self.progress
+        batches = self.batches.epoch(progress.epoch, progress.step)
+        bar = tqdm(
+            total=self.batches.steps,
+            initial=progress.step,
+            desc=f"epoch {progress.epoch + 1}/{self._config.train.epochs}",
+            unit="step",
+            leave=False,
+            disable=None,  # no bar where stderr is not a terminal
+        )
+        with bar:
+            while progress.step < self.batches.steps:
+                with self._timed("batches"):
+                    inputs, targets = next(batches)
+                # torch.compile works for many seconds in the first step, which may be cut short: nothing is changed yet
+                with self._timed("steps"), self._or_stop(stop, self._compute.compiled and self._first_step):
+                    loss = self.engine.compute_gradients(self.global_step, inputs, targets)
+                self._first_step = False
+                with self._timed("steps"):
+                    norm = self.engine.update_weights(self.global_step)
+                self._check_health(loss, norm)
+                progress.gradient_norm_sum += norm
+                progress.loss_sum += loss
+                progress.step += 1
+                with self._timed("logging"):
+                    bar.update()
+                    self._log.step(progress.epoch + 1, progress.step, loss)
+                if stop.requested:
+                    self._interrupt()
+                self._save_in_time()
+
+    def _check_health(self, loss: float, norm: float) -> None:
+        """Raise TrainingError where going on would only waste time."""
+        uniform = math.log(self.model.architecture.vocab_size)
+        self._steps_diverged = self._steps_diverged + 1 if loss > uniform + DIVERGED_NATS else 0
+        if math.isfinite(loss) and math.isfinite(norm) and self._steps_diverged < DIVERGED_STEPS:
+            return
+        raise TrainingError(
+            f"training diverged in epoch {self.progress.epoch + 1}, step {self.progress.step + 1}: loss {loss:.3g} "
+            f"(a blind guess has {uniform:.3g}), gradient norm {norm:.3g}, learning rate "
+            f"{self.engine.schedule.learning_rate(self.global_step):.2e}; "
+            "the last checkpoint before it is kept",
+            remedy=f"make train LEARNING_RATE={self.engine.schedule.peak / 3:.1e}, or a smaller train.gradient_clip",
+            kind="configuration",
+        )
+
+    def _close_epoch(self, stop: StopRequest) -> None:
+        """Evaluate, sample, record, print and save at the end of an epoch."""
+        progress, steps = self.progress, self.batches.steps
+        with self._timed("evaluation"), self._or_stop(stop):
+            dtype = self._compute.product_dtype
+            validation = total(evaluate_spans(self.model, self._tokens.val, self._tokens.meta.val, dtype))
+        with self._timed("samples"), self._or_stop(stop):
+            samples = self._samples()
+        best_epoch, best_val_loss = progress.best_epoch, progress.best_val_loss
+        if validation.loss < best_val_loss:
+            best_epoch, best_val_loss = progress.epoch + 1, validation.loss
+            self.best_weights = copy_weights(self.model)
+        row = {
+            "epoch": progress.epoch + 1,
+            "train_loss": progress.loss_sum / steps,
+            "val_loss": validation.loss,
+            "learning_rate": self.engine.schedule.learning_rate(self.global_step - 1),
+            "gradient_norm": progress.gradient_norm_sum / steps,
+            "samples": samples,
+        }
+        self.progress = Progress(
+            epoch=progress.epoch + 1,
+            history=[*progress.history, row],
+            seconds=progress.seconds,
+            epoch_seconds=[*progress.epoch_seconds, sum(progress.seconds.values())],
+            best_epoch=best_epoch,
+            best_val_loss=best_val_loss,
+        )
+        with self._timed("logging"):
+            self._report_epoch(row)
+        self._save()
+
+    def _samples(self) -> dict[str, str]:
+        sampling = Sampling(seed=derive_seed("samples", self._config.seed, self.progress.epoch))
+        decoder = TorchDecoder(self.model)
+        return {
+            language: prompt + generate(decoder, self._tokenizer, prompt, SAMPLE_TOKENS, sampling)
+            for language, prompt in SAMPLE_PROMPTS.items()
+        }
+
+    def _report_epoch(self, row: dict[str, Any]) -> None:
+        """Print an epoch, and write it to the live log."""
+        before, done = [0.0, *self.progress.epoch_seconds][-2:]
+        seconds, is_best = done - before, row["epoch"] == self.progress.best_epoch
+        self._log.epoch(row, seconds, is_best)
+        best = " *" if is_best else ""
+        speed = self.batches.steps * self.batches.tokens_per_step / max(seconds, 1e-9)
+        print(
+            f"epoch {row['epoch']:>3}/{self._config.train.epochs}  train {row['train_loss']:.3f}"
+            f"  val {row['val_loss']:.3f}{best:2}  lr {row['learning_rate']:.2e}  |g| {row['gradient_norm']:.2f}"
+            f"  {speed:,.0f} tokens/s  {seconds:.0f} s"
+        )
+        for language, text in row["samples"].items():
+            print(f"    {language}  {' '.join(text.split())}")
+        sys.stdout.flush()
+
+    def _save_in_time(self) -> None:
+        if time.monotonic() - self._saved_at >= self._config.train.checkpoint_every_seconds:
+            self._save()
+
+    def _save(self) -> None:
+        train = self._config.train
+        with self._timed("checkpoints"):
+            state = State(self.progress, self.model.state_dict(), self.engine.optimizer.state_dict(), self.best_weights)
+            self._checkpoints.save(state, self.global_step)
+            every = train.checkpoint_every_epochs
+            epoch_ends = {e * self.batches.steps for e in range(every, self.progress.epoch + 1, every)}
+            if self._steps_diverged == 0:  # else the last good one may be the oldest
+                self._checkpoints.prune(train.keep_checkpoints, self.global_step, epoch_ends)
+        self._saved_at = time.monotonic()
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        """Add the time that the block takes to `progress.seconds`."""
+        seconds = self.progress.seconds
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds[what] = seconds.get(what, 0.0) + time.monotonic() - started
+
+    @contextmanager
+    def _or_stop(self, stop: StopRequest, at_once: bool = True) -> Iterator[None]:
+        """Let a signal break the block off, which must change nothing that a checkpoint holds, and save."""
+        try:
+            with stop.raising(at_once):
+                yield
+        except StopNow:
+            self._interrupt()
+
+    def _interrupt(self) -> NoReturn:
+        self._save()
+        done = self.progress.epoch + self.progress.step / self.batches.steps
+        raise Interrupted(
+            f"stopped after {done:.2f} of {self._config.train.epochs} epochs; everything up to there is saved",
+            remedy="make train (or dvc repro) goes on from there",
+        )

@@ -1,0 +1,1 @@
+"""How grammatical the stories of a model are that was trained on the primer."""

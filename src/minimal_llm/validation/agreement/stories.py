@@ -1,0 +1,53 @@
+"""How grammatical the stories are that a model writes which was trained on the primer."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+
+from minimal_llm.corpus.languages import Language
+from minimal_llm.inference.generation import Decoder, stream_tokens, text_of
+from minimal_llm.inference.sampling import Sampling
+from minimal_llm.model.seeds import derive_seed
+from minimal_llm.tokenizer.token_files import Ids, Span, TokenMeta
+from minimal_llm.tokenizer.tokenizer import Tokenizer
+from minimal_llm.validation.agreement.check import Agreement, check_agreement
+
+STORIES = 200  # a language
+STORY_TOKENS = 120  # with its opening it fits into the default context
+OPENING_TOKENS = 6  # of a validation story: enough to set the language and a subject, too few to copy from
+
+
+def measure_agreement(
+    decoder: Decoder, tokenizer: Tokenizer, tokens: Ids, meta: TokenMeta, seed: int
+) -> dict[Language, Agreement]:
+    """Return how many word groups agree in STORIES stories of each language; `tokens` is the validation side."""
+    return {
+        span.language: sum(
+            (check_agreement(story, span.language) for story in write_stories(decoder, tokenizer, tokens, span, seed)),
+            Agreement(),
+        )
+        for span in meta.val
+    }
+
+
+def write_stories(decoder: Decoder, tokenizer: Tokenizer, tokens: Ids, span: Span, seed: int) -> list[str]:
+    """Return STORIES stories in the language of a span, begun as stories of its validation text begin.
+
+    All of them are written at once, as one batch.
+    """
+    own = tokens[span.first : span.first + span.tokens]
+    starts = np.flatnonzero(own[: len(own) - OPENING_TOKENS] == tokenizer.bos_id)
+    chosen = starts[np.arange(STORIES) * len(starts) // STORIES]
+    openings = [own[start : start + 1 + OPENING_TOKENS].tolist() for start in chosen]
+    sampling = Sampling(seed=derive_seed("stories", seed, span.language))
+    count = min(STORY_TOKENS, decoder.context - len(openings[0]))
+    written = zip(*islice(stream_tokens(decoder, openings, sampling), count), strict=True)
+    return [_whole_words(tokenizer, [*opening[1:], *story]) for opening, story in zip(openings, written, strict=True)]
+
+
+def _whole_words(tokenizer: Tokenizer, story: list[int]) -> str:
+    # What the last token leaves unfinished is no mistake of grammar.
+    text = text_of(tokenizer, story)
+    return text if tokenizer.eos_id in story else text.rpartition(" ")[0]

@@ -1,0 +1,157 @@
+"""The source `files`: what can be given, what is made of it, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from minimal_llm.common.errors import CorpusError
+from minimal_llm.common.files import sha256_of
+from minimal_llm.corpus.text_files import digest, expand, read_documents
+from tests.support.books import AUTHOR, STYLES, TITLES, Style, story, synthetic_book
+
+
+def write(path: Path, paragraphs: list[str], encoding: str = "utf-8") -> str:
+    path.write_bytes("\n\n".join(paragraphs).encode(encoding))
+    return str(path)
+
+
+def test_a_text_becomes_a_document(tmp_path: Path) -> None:
+    paragraphs = story("es", 10)
+    path = write(tmp_path / "cuento.txt", paragraphs, "latin-1")
+    [document] = read_documents([path])
+    assert (document.id, document.title, document.author, document.url) == ("cuento.txt", "cuento", "", "cuento.txt")
+    assert (document.language, document.encoding) == ("es", "latin-1")
+    assert document.sha256 == sha256_of(Path(path).read_bytes())
+    assert document.paragraphs == tuple(paragraphs)
+
+
+@pytest.mark.parametrize("style", [style for style in STYLES if style != "bare"])
+def test_a_file_of_project_gutenberg_is_cleaned_as_a_book(style: Style, tmp_path: Path) -> None:
+    book = synthetic_book("en", 10, style)
+    (tmp_path / "book.txt").write_bytes(book.raw)
+    [document] = read_documents([str(tmp_path / "book.txt")])
+    assert document.paragraphs == book.paragraphs
+    if style != "footer_only":
+        assert (document.title, document.author) == (TITLES["en"], AUTHOR)
+
+
+def test_a_text_of_ones_own_is_not_cleaned(tmp_path: Path) -> None:
+    paragraphs = [*story("en", 3), "the_name = other_name", "* * *", "Produced by us, see https://example.org"]
+    [document] = read_documents([write(tmp_path / "own.txt", paragraphs)])
+    assert document.paragraphs == tuple(paragraphs)
+
+
+def test_a_paragraph_a_line_is_seen(tmp_path: Path) -> None:
+    lines = story("en", 20)
+    (tmp_path / "tight.txt").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "corpus.txt").write_text("\n".join([*lines[:10], "", *lines[10:]]), encoding="utf-8")
+    for document in read_documents([str(tmp_path / "*.txt")]):
+        assert document.paragraphs == tuple(lines)
+
+
+def test_patterns_are_sorted_and_no_file_is_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b.txt", "a.txt", "sub/c.txt", "d[1].txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, story("en", 2))
+    (tmp_path / "link.txt").symlink_to(tmp_path / "a.txt")
+    (tmp_path / "folder.txt").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = [path.name for path in expand(["~/b.txt", f"{tmp_path}/*.txt", f"{tmp_path}/**/*.txt", "~/d[1].txt"])]
+    assert names == ["b.txt", "a.txt", "d[1].txt", "c.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("missing.txt", None, "does not exist"),
+        ("none*.txt", None, "matches no file"),
+        ("empty.txt", b"", "is empty"),
+        ("blank.txt", b" \r\n\t\n", "is empty"),
+        ("binary.txt", b"GIF89a\x00\x01", "binary"),
+        ("other.txt", "El niño está aquí, ¿no es él?".encode("cp850"), "neither UTF-8"),
+        ("damaged.txt", "ñ ñ ñ ñ ".encode() + b"\xf1", "damaged UTF-8"),
+        (".", None, "is a folder"),
+        ("a\0b", None, "cannot be a path|does not exist"),
+        ("x" * 300, None, "cannot be a path|does not exist"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(name: str, content: bytes | None, told: str, tmp_path: Path) -> None:
+    path = f"{tmp_path}/{name}"
+    if content is not None:
+        Path(path).write_bytes(content)
+    with pytest.raises(CorpusError, match=told) as refused:
+        read_documents([path])
+    assert refused.value.exit_code == 2
+    assert refused.value.remedy
+    assert name in refused.value.message or name == "."
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CorpusError, match="not a regular file"):
+        expand([str(tmp_path / "pipe")])
+
+
+def test_a_folder_comes_with_the_pattern_to_use(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError) as refused:
+        expand([str(tmp_path)])
+    assert str(tmp_path / "*.txt") in refused.value.remedy
+
+
+def test_no_file_at_all_is_refused() -> None:
+    with pytest.raises(CorpusError, match="no text file"):
+        expand([])
+
+
+def test_a_file_of_both_languages_is_split_where_they_change(tmp_path: Path) -> None:
+    english, spanish = story("en", 30), story("es", 30)
+    path = write(tmp_path / "both.txt", ["I", *english[:15], "II", *spanish, *english[15:]])
+    documents = read_documents([path])
+    assert [(document.id, document.language) for document in documents] == [
+        ("both.txt", "en"),
+        ("both.txt#2", "es"),
+        ("both.txt#3", "en"),
+    ]
+    assert [document.paragraphs for document in documents] == [
+        ("I", *english[:15], "II"),
+        tuple(spanish),
+        tuple(english[15:]),
+    ]
+
+
+def test_a_quotation_does_not_split_a_file(tmp_path: Path) -> None:
+    paragraphs = [*story("es", 20), *story("en", 2), *story("es", 20)]
+    [document] = read_documents([write(tmp_path / "quoted.txt", paragraphs)])
+    assert (document.language, document.paragraphs) == ("es", tuple(paragraphs))
+
+
+def test_a_file_without_a_language_is_taken_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [document] = read_documents([write(tmp_path / "table.txt", ["12 34 56", "la lámpara azul"])])
+    assert document.language == "es"
+    assert "warning: table.txt" in capsys.readouterr().err
+
+
+def test_files_of_the_same_name_have_ids_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    paths = [write(tmp_path / "same.txt", story("en", 2)), write(tmp_path / "one" / "same.txt", story("en", 3))]
+    assert [document.id for document in read_documents(paths)] == ["same.txt", "same.txt#2"]
+
+
+def test_the_digest_is_of_contents_in_order_and_of_nothing_else(tmp_path: Path) -> None:
+    one, two = write(tmp_path / "1.txt", ["a"]), write(tmp_path / "2.txt", ["b"])
+    known = digest([one, two])
+    assert digest([str(tmp_path / "*.txt")]) == known
+    assert digest([two, one]) != known
+    (tmp_path / "1.txt").rename(tmp_path / "3.txt")
+    assert digest([str(tmp_path / "3.txt"), two]) == known
+    write(tmp_path / "2.txt", ["c"])
+    assert digest([str(tmp_path / "3.txt"), two]) != known
+    write(tmp_path / "3.txt", ["ac"])
+    write(tmp_path / "2.txt", [""])
+    moved = digest([str(tmp_path / "3.txt"), two])
+    write(tmp_path / "3.txt", ["a"])
+    write(tmp_path / "2.txt", ["c"])
+    assert digest([str(tmp_path / "3.txt"), two]) != moved  # where one file ends and the next begins does count

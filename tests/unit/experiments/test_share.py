@@ -1,0 +1,57 @@
+"""Which addresses `make share` accepts, and what it says of the others."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from minimal_llm.common.errors import ConfigurationError
+from minimal_llm.experiments.share import checked_remote
+
+
+def test_a_folder_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "repository").mkdir()
+    monkeypatch.chdir(tmp_path / "repository")
+    assert checked_remote("../new store", Path.cwd()) == str(tmp_path / "new store")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert checked_remote("~/store", Path.cwd()) == str(tmp_path / "store")
+
+
+@pytest.mark.parametrize("given", ["ssh://user@host/srv/x", "ssh://user@host:2222/x", "s3://bucket", "s3://bucket/a/b"])
+def test_addresses_are_taken_as_they_are(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert checked_remote(given, tmp_path) == given
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("user@host:/srv/x", "ssh://user@host/srv/x"),
+        ("ssh://user:secret@host/x", "password"),
+        ("ssh://host", "names no folder"),
+        ("ssh:///x", "names no host"),
+        ("s3://", "names no bucket"),
+        ("gs://bucket/x", "gs://"),
+        ("data/store", "inside this repository"),
+        (".", "inside this repository"),
+        ("params.yaml", "inside this repository"),
+        ("/etc/hostname", "is a file"),
+        ("/nowhere/at/all", "there is no folder /nowhere/at"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_what_to_do(given: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(ConfigurationError) as raised:
+        checked_remote(given, Path.cwd())
+    assert told in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_missing_plugin_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError) as raised:
+        checked_remote("s3://bucket/x", Path.cwd())
+    assert "dvc-s3" in raised.value.message
+    assert "pip install -c requirements.txt 'dvc[s3]==" in raised.value.remedy

@@ -1,0 +1,137 @@
+"""What `make watch` makes of a log: where a run stands, whether it lives, and that all of it fits the terminal."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console, ConsoleDimensions
+
+from minimal_llm.common.live_log import Event
+from minimal_llm.experiments.watch_view import WatchedRun, duration, sparkline, view
+
+FOLDER = Path("data/checkpoints/0123456789abcdef0123456789abcdef")
+NOW = 1_000_000.0
+
+
+def start(epochs: int = 20, pid: int = 0, **parameters: Any) -> Event:
+    facts = {"epochs": epochs, "steps_per_epoch": 160, "tokens_per_step": 4096, "parameters": parameters}
+    return {"event": "start", "time": time.time(), "pid": pid or os.getpid(), **facts}
+
+
+def step(epoch: int, number: int) -> Event:
+    return {"event": "step", "time": NOW, "epoch": epoch, "step": number, "loss": 4.5, "tokens_per_s": 40_960.0}
+
+
+def epoch(number: int, val_loss: float, text: str = "Once upon a time") -> Event:
+    row = {"epoch": number, "train_loss": val_loss + 0.1, "val_loss": val_loss, "learning_rate": 1e-3, "seconds": 20.0}
+    return {"event": "epoch", "time": NOW, **row, "samples": {"en": text, "es": text}, "best": True}
+
+
+def shown(runs: list[WatchedRun | None], width: int = 80, height: int = 24) -> list[str]:
+    console = Console(width=width, height=height, color_system=None, record=True, file=io.StringIO())
+    console.print(view([run for run in runs if run], ConsoleDimensions(width, height), live=True))
+    return console.export_text().rstrip("\n").split("\n")
+
+
+def ended_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_position_and_time_left_come_from_the_newest_events() -> None:
+    run = WatchedRun.of(FOLDER, [start(), epoch(1, 5.0), epoch(2, 4.5), step(3, 40), step(3, 80)])
+    assert run is not None
+    assert run.position == (3, 80)
+    assert run.steps_done == 2 * 160 + 80
+    assert run.seconds_left == pytest.approx(17.5 * 20)  # epochs of 20 s
+    assert run.state == "running"
+
+
+def test_before_the_first_epoch_the_time_left_comes_from_the_steps() -> None:
+    run = WatchedRun.of(FOLDER, [start(epochs=2), step(1, 60)])
+    assert run is not None
+    assert run.seconds_left == pytest.approx((2 * 160 - 60) * 4096 / 40_960)
+
+
+def test_a_run_that_went_back_to_a_checkpoint_does_its_epochs_once() -> None:
+    killed, again = start(pid=ended_process()), start()
+    run = WatchedRun.of(
+        FOLDER, [killed, epoch(1, 5.0), epoch(2, 4.0), epoch(3, 3.9), again, step(2, 10), epoch(2, 4.1)]
+    )
+    assert run is not None
+    assert [(row["epoch"], row["val_loss"]) for row in run.epochs] == [(1, 5.0), (2, 4.1)]
+    assert run.position == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("pid_lives", "last", "state"),
+    [
+        (True, [], "running"),
+        (False, [], "killed"),
+        (False, [{"event": "end", "time": NOW, "state": "interrupted"}], "interrupted"),
+        (False, [{"event": "end", "time": NOW, "state": "finished"}], "finished"),
+    ],
+)
+def test_the_state_is_the_last_word_or_whether_the_process_is_there(
+    pid_lives: bool, last: list[Event], state: str
+) -> None:
+    run = WatchedRun.of(FOLDER, [start(pid=os.getpid() if pid_lives else ended_process()), epoch(1, 5.0), *last])
+    assert run is not None
+    assert run.state == state
+
+
+def test_a_process_that_was_given_the_number_of_a_dead_one_is_not_taken_for_it() -> None:
+    run = WatchedRun.of(FOLDER, [start() | {"time": NOW}])  # this process did not live then
+    assert run is not None
+    assert run.state == "killed"
+
+
+def test_the_longest_view_fits_a_terminal_of_80_by_24() -> None:
+    events = [epoch(number, 7 - number / 20, "palabras y más " * 40) for number in range(1, 100)]
+    other = {"train.learning_rate": 0.00123, "train.dropout": 0.123, "train.batch_size": 99, "model.feed_forward": 512}
+    killed = WatchedRun.of(FOLDER, [start(100, ended_process(), **other), *events, step(100, 3)])
+    assert sum("-S" in line or "goes on with" in line for line in shown([killed])) >= 2  # a command of two lines
+    running = WatchedRun.of(FOLDER, [start(100), *events, step(100, 3)])
+    for run in (killed, running):
+        lines = shown([run])
+        assert len(lines) < 24
+        assert max(map(len, lines)) <= 80
+        assert "Ctrl+C" in lines[-1]
+    assert len(shown([running], 80, 50)) < 50
+    many = [WatchedRun.of(FOLDER, [start(20, 0, **{"train.learning_rate": n / 1000})]) for n in range(1, 41)]
+    lines = shown(list(many))
+    assert len(lines) < 24
+    assert any("learning_rate=0.001" in line for line in lines)
+    assert any("more" in line for line in lines)
+
+
+def test_what_the_model_writes_gives_the_terminal_no_orders() -> None:
+    run = WatchedRun.of(FOLDER, [start(), epoch(1, 5.0, "a\x1b[2Jb\x07 [red]c[/red] \u202ed")])
+    text = "\n".join(shown([run]))
+    assert "[red]c[/red]" in text
+    assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+def test_without_a_run_it_says_how_to_begin_one() -> None:
+    assert "make train" in shown([])[0]
+    assert WatchedRun.of(FOLDER, [step(1, 1)]) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (320, "5 min 20 s"), (7500, "2 h 05 min")]
+)
+def test_durations_read_as_a_person_says_them(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+def test_the_small_curve_falls_as_the_losses_do() -> None:
+    assert sparkline([3.0, 2.0, 1.0]) == "█▅▁"
+    assert sparkline([2.0, 2.0]) == "▁▁"

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minimal_llm.common.config import load_config
+from minimal_llm.inference.generation import TextStream, generate, stream_text, stream_tokens, text_of
+from minimal_llm.inference.sampling import Sampling
+from minimal_llm.inference.torch_decoder import TorchDecoder
+from minimal_llm.model.transformer import Architecture, TinyTransformer
+from minimal_llm.tokenizer.tokenizer import Tokenizer
+from minimal_llm.tokenizer.train import train_tokenizer
+from tests.support.stages import ROOT
+
+SMALL = Architecture(vocab_size=50, layers=2, d_model=64, heads=4, feed_forward=128, max_seq_length=16)
+
+
+@pytest.fixture
+def model() -> TinyTransformer:
+    torch.manual_seed(0)
+    model = TinyTransformer(SMALL)
+    with torch.no_grad():
+        model.head.weight.mul_(20)  # far from uniform, so that a wrong position changes the choice
+    return model
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    texts = [f"The {n} cats saw {n} dogs under the tree, y la niña comió {n} peras ayer." for n in range(200)]
+    config = load_config(ROOT / "params.yaml").tokenizer.model_copy(update={"vocab_size": 300, "threads": 1})
+    return train_tokenizer(texts, config)
+
+
+def tokens_of(model: TinyTransformer, prompt: list[int], count: int, sampling: Sampling) -> list[int]:
+    return [token for (token,) in islice(stream_tokens(TorchDecoder(model), [prompt], sampling), count)]
+
+
+def test_greedy_text_is_that_of_a_full_computation_also_past_the_context(model: TinyTransformer) -> None:
+    produced = tokens_of(model, [1, 2, 3], 60, Sampling(temperature=0))
+    seen = [1, 2, 3]
+    with torch.no_grad():
+        for token in produced:
+            if len(seen) > 16:
+                seen = seen[-8:]
+            assert token == int(model(torch.tensor([seen]))[0].argmax())
+            seen.append(token)
+
+
+def test_a_seed_gives_one_text_and_another_seed_another(model: TinyTransformer) -> None:
+    first, again, other = (tokens_of(model, [1], 30, Sampling(seed=s)) for s in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_a_prompt_longer_than_the_context_keeps_its_end(model: TinyTransformer) -> None:
+    prompt = list(range(40))
+    assert tokens_of(model, prompt, 5, Sampling(seed=3)) == tokens_of(model, prompt[-16:], 5, Sampling(seed=3))
+
+
+def test_each_stream_of_a_batch_is_the_greedy_text_of_its_own_prompt(model: TinyTransformer) -> None:
+    prompts = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    batch = zip(*islice(stream_tokens(TorchDecoder(model), prompts, Sampling(temperature=0)), 40), strict=True)
+    assert [list(stream) for stream in batch] == [
+        tokens_of(model, prompt, 40, Sampling(temperature=0)) for prompt in prompts
+    ]
+
+
+def test_the_streams_of_a_batch_draw_for_themselves(model: TinyTransformer) -> None:
+    first, second = zip(*islice(stream_tokens(TorchDecoder(model), [[1], [1]], Sampling()), 30), strict=True)
+    assert first != second
+
+
+def test_a_text_ends_where_the_model_ends_it(tokenizer: Tokenizer) -> None:
+    model = TinyTransformer(Architecture(tokenizer.vocab_size, 1, 64, 2, 128, 16))
+    model.hidden = lambda tokens, cache: torch.ones(*tokens.shape, 64)  # type: ignore[method-assign, assignment]
+    with torch.no_grad():
+        model.head.weight.copy_(torch.full_like(model.head.weight, -1.0))
+        model.head.weight[tokenizer.eos_id] = 1.0
+    assert generate(TorchDecoder(model), tokenizer, "The", 5, Sampling()) == ""
+
+
+def test_no_more_tokens_are_written_than_asked_for(tokenizer: Tokenizer) -> None:
+    shape = Architecture(tokenizer.vocab_size, 1, 64, 2, 128, 16)
+    stream = [list(stream_text(TorchDecoder(TinyTransformer(shape)), tokenizer, "The", n, Sampling())) for n in (1, 7)]
+    assert [len(pieces) for pieces in stream] == [2, 8]  # one a token, and what was held back
+    assert generate(TorchDecoder(TinyTransformer(shape)), tokenizer, "The", 0, Sampling()) == ""
+    assert text_of(tokenizer, [*tokenizer.encode("a tree"), tokenizer.eos_id, *tokenizer.encode("x")]) == "a tree"
+
+
+@given(text=st.text(max_size=60))
+def test_a_stream_never_shows_half_a_character_and_shows_the_whole_text(tokenizer: Tokenizer, text: str) -> None:
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    stream = TextStream(tokenizer)
+    pieces = [stream.push(token) for token in tokenizer.encode(text)]
+    assert "".join(pieces) == text
+    assert stream.finish() == ""
+
+
+def test_bytes_that_nothing_completes_are_shown_as_such(tokenizer: Tokenizer) -> None:
+    ids = {byte: token for token, byte in tokenizer.byte_values.items()}
+    stream = TextStream(tokenizer)
+    assert stream.push(ids[0xC3]) == ""
+    assert stream.push(tokenizer.encode("a")[0]) == "�a"
+    assert stream.push(ids[0xE2]) == ""
+    assert stream.finish() == "�"

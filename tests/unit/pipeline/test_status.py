@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.errors import TrainingError
+from minimal_llm.pipeline.status import RUN_VARIABLE, StatusFile, StderrTail
+
+
+@pytest.fixture
+def status(tmp_path: Path) -> StatusFile:
+    return StatusFile(tmp_path / "pipeline_status.json")
+
+
+def states(status: StatusFile) -> list[str]:
+    return [entry["state"] for entry in status.read()["phases"].values()]
+
+
+def test_stages_of_one_run_write_into_one_record(
+    status: StatusFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(RUN_VARIABLE, "run-1")
+    status.start_run("run-1", "dvc repro")
+    status.start_phase("train")
+    assert status.read()["current_phase"] == "train"
+    assert states(status) == ["skipped", "skipped", "running", "pending"]
+    (tmp_path / "best_model.pt").write_bytes(b"12345")
+    status.complete_phase("train", 1.5, Artifacts(tmp_path))
+    status.start_phase("validate")
+    status.complete_phase("validate", 0.5, Artifacts(tmp_path))
+    record = status.read()
+    assert states(status) == ["skipped", "skipped", "completed", "completed"]
+    assert (record["state"], record["id"], record["current_phase"]) == ("succeeded", "run-1", None)
+    assert record["phases"]["train"]["seconds"] == 1.5
+    assert record["phases"]["train"]["artifacts"][str(tmp_path / "best_model.pt")] == 5
+
+
+def test_a_new_run_begins_a_new_record(status: StatusFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(RUN_VARIABLE, "run-1")
+    status.start_phase("download")
+    monkeypatch.setenv(RUN_VARIABLE, "run-2")
+    status.start_phase("tokenizer")
+    assert states(status) == ["skipped", "running", "pending", "pending"]
+
+
+def test_a_failure_is_kept_with_its_kind_remedy_and_last_words(
+    status: StatusFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(RUN_VARIABLE, "run-1")
+    status.start_phase("train")
+    error = TrainingError("disk full", remedy="df -h", kind="disk_space")
+    status.fail_phase("train", 2.0, error, ["last words"])
+    record = status.read()
+    assert record["state"] == "failed"
+    assert record["error"] == {
+        "phase": "train",
+        "kind": "disk_space",
+        "exit_code": 4,
+        "message": "disk full",
+        "remedy": "df -h",
+        "stderr": ["last words"],
+    }
+
+
+def test_a_run_that_had_nothing_to_do_skipped_everything(status: StatusFile) -> None:
+    status.start_run("run-1", "dvc repro")
+    assert status.finish_run(succeeded=True)["state"] == "succeeded"
+    assert set(states(status)) == {"skipped"}
+
+
+def test_a_stage_run_by_hand_keeps_what_is_known_of_the_others(status: StatusFile, tmp_path: Path) -> None:
+    status.start_phase("download")
+    status.complete_phase("download", 1.0, Artifacts(tmp_path))
+    assert status.read()["state"] == "succeeded"
+    status.start_phase("tokenizer")
+    assert states(status) == ["completed", "running", "pending", "pending"]
+
+
+def test_a_record_that_cannot_be_read_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text("{broken", encoding="utf-8")
+    status = StatusFile(tmp_path / "s.json")
+    status.start_phase("download")
+    assert states(status)[0] == "running"
+
+
+def test_the_tail_passes_all_on_and_keeps_the_last_lines() -> None:
+    stream = io.StringIO()
+    tail = StderrTail(stream)
+    for number in range(70):
+        print(f"line {number}", file=tail)
+    tail.write("bar 10%\rbar 90%\rbar 100%")
+    assert stream.getvalue().startswith("line 0\n")
+    assert tail.lines() == [*(f"line {number}" for number in range(20, 70)), "bar 100%"]

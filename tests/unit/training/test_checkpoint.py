@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from minimal_llm.common.artifacts import DATA, Artifacts
+from minimal_llm.common.errors import TrainingError
+from minimal_llm.training.checkpoint import Checkpoints, Progress, State, checkpoint_root
+
+RUN = "0" * 32
+
+
+def state(step: int) -> State:
+    weights = {"w": torch.full((3,), float(step))}
+    return State(Progress(step=step), weights, {"state": {}}, weights)
+
+
+def saved(folder: Path, *steps: int) -> Checkpoints:
+    checkpoints = Checkpoints(folder, RUN)
+    for step in steps:
+        checkpoints.save(state(step), step)
+    return checkpoints
+
+
+def steps(checkpoints: Checkpoints) -> list[int]:
+    return sorted(int(path.stem.removeprefix("step_")) for path in checkpoints.folder.glob("step_*.pt"))
+
+
+def newest_step(checkpoints: Checkpoints) -> int | None:
+    newest = checkpoints.newest()
+    return None if newest is None else newest.progress.step
+
+
+def test_the_newest_comes_back(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 9, 10, 1)
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest.progress == Progress(step=10)
+    assert torch.equal(newest.model["w"], torch.full((3,), 10.0))
+    assert Checkpoints(tmp_path, "1" * 32).newest() is None
+
+
+@pytest.mark.parametrize(("keep", "left"), [(1, [2, 6]), (2, [2, 5, 6]), (100, [1, 2, 3, 4, 5, 6])])
+def test_pruning_leaves_so_many_of_the_newest_and_those_asked_for(tmp_path: Path, keep: int, left: list[int]) -> None:
+    checkpoints = saved(tmp_path, *range(1, 7))
+    checkpoints.prune(keep, 6, {2})
+    assert steps(checkpoints) == left
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_the_newest(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 1, 2, 9)
+    (checkpoints.folder / "step_00000009.pt").write_bytes(b"damaged")
+    assert newest_step(checkpoints) == 2
+    checkpoints.save(state(3), 3)
+    checkpoints.prune(1, 3, set())
+    assert newest_step(checkpoints) == 3
+
+
+def test_a_checkpoint_of_another_run_is_named_and_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints, other = saved(tmp_path, 1), Checkpoints(tmp_path, "1" * 32)
+    path = other.save(state(2), 2).rename(checkpoints.folder / "step_00000002.pt")
+    assert newest_step(checkpoints) == 1
+    assert f"passing over checkpoint {path.name}: {path} is no checkpoint of this run" in capsys.readouterr().err
+
+
+def test_whoever_trains_clears_away_what_a_killed_one_was_writing(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 1)
+    torn = checkpoints.folder / ".step_00000002.pt.x1y2z3.tmp"
+    torn.write_bytes(b"half")
+    with checkpoints.only_trainer():
+        assert not torn.exists()
+    assert steps(checkpoints) == [1]
+
+
+def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="diverged"), Checkpoints(tmp_path, RUN).only_trainer():
+        raise ValueError("diverged")
+    with (
+        Checkpoints(tmp_path, RUN).only_trainer(),
+        pytest.raises(TrainingError, match="another trainer"),
+        Checkpoints(tmp_path, RUN).only_trainer(),
+    ):
+        pass
+
+
+def test_finished_runs_are_cleared_away_and_unfinished_ones_stay(tmp_path: Path) -> None:
+    finished, unfinished = saved(tmp_path, 1), Checkpoints(tmp_path, "1" * 32)
+    unfinished.save(state(1), 1)
+    finished.finish()
+    finished.clear_finished()
+    assert not finished.folder.exists()
+    assert newest_step(unfinished) == 1
+
+
+def test_the_copies_of_the_repository_that_experiments_run_in_see_the_checkpoints_of_the_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert checkpoint_root(Artifacts(DATA)) == tmp_path / "data" / "checkpoints"
+    assert checkpoint_root(Artifacts(tmp_path / "elsewhere")) == tmp_path / "elsewhere" / "checkpoints"
+    monkeypatch.delenv("DVC_ROOT")
+    assert checkpoint_root(Artifacts(DATA)) == DATA / "checkpoints"
