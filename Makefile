@@ -78,7 +78,7 @@ test-export: ## Load every export with the program that it is made for, in an en
 lint: setup-dev ## Check style and types
 	@ruff check .
 	@ruff format --check .
-	@lint-imports --no-cache --quiet || lint-imports --no-cache
+	@lint-imports --no-cache > /dev/null || lint-imports --no-cache
 	@mypy
 	@mypy stages/*.py scripts/*.py --scripts-are-modules --explicit-package-bases
 	@MYPYPATH=src:benchmarks mypy benchmarks/*.py --scripts-are-modules --explicit-package-bases

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from minimal_llm.pipeline.commands import git
 
 
 def finished_experiments() -> dict[str, str]:
     """Return the experiments that started from the last commit and are done: commit by name."""
     folder = _folder()
-    lines = _git("for-each-ref", "--format=%(objectname) %(refname)", f"{folder}/").splitlines() if folder else []
+    lines = git("for-each-ref", "--format=%(objectname) %(refname)", f"{folder}/").splitlines() if folder else []
     return {name.removeprefix(f"{folder}/"): commit for commit, name in map(str.split, lines)}
 
 
@@ -25,20 +26,14 @@ def name_freed(name: str) -> Iterator[None]:
         yield
         return
     reference = f"{_folder()}/{name}"
-    _git("update-ref", "-d", reference)
+    git("update-ref", "-d", reference)
     try:
         yield
     finally:
         if name not in finished_experiments():
-            _git("update-ref", reference, commit)
+            git("update-ref", reference, commit)
 
 
 def _folder() -> str:
-    head = _git("rev-parse", "--verify", "--quiet", "HEAD").strip()
+    head = git("rev-parse", "--verify", "--quiet", "HEAD").strip()
     return f"refs/exps/{head[:2]}/{head[2:]}" if head else ""
-
-
-def _git(*words: str) -> str:
-    # A session of its own: Ctrl+C on the terminal is for the caller.
-    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False, start_new_session=True)
-    return done.stdout
