@@ -184,12 +184,12 @@ def test_a_missing_corpus_is_told_with_the_command_that_makes_it(tmp_path: Path)
 def test_a_missed_gate_is_a_warning_and_an_error_only_when_strict(trained_folder: Path, tmp_path: Path) -> None:
     folder = copy_folder(trained_folder, tmp_path)
     done = succeed(run_stage("validate", folder, "--max-validation-loss", "0.5"))
-    assert "WARNING: gates missed: validation_loss" in done.stderr
+    assert "checks failed: validation_loss" in done.stderr
     gate = read(folder / "metrics" / "validation.json")["gates"]["validation_loss"]
     assert (gate["bound"], gate["passed"]) == (0.5, False)
     strict = run_stage("validate", folder, "--max-validation-loss", "0.5", "--strict", "true")
     assert strict.returncode == 5
-    assert "gates missed: validation_loss" in strict.stderr
+    assert "checks failed: validation_loss" in strict.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_told_by_name(tokens_folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whether the numbers on a report are those of the files that it speaks of."""
+"""Check that every number in a report comes from the files that it reports on."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 NUMBER = re.compile(r"(?<![\w.,])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?(?![\w])")
-UNITS = (1, 100, 1e-6, 1 / 60)  # as it stands, as a percentage, bytes in megabytes, seconds in minutes
-TEXTS = re.compile(r"^> [^\n]*|```.*?```|^<summary>What it wrote.*?</details>", re.MULTILINE | re.DOTALL)
+UNITS = (1, 100, 1e-6, 1 / 60)  # unchanged, as a percentage, bytes in MB, seconds in minutes
+TEXTS = re.compile(r"^> [^\n]*|```.*?```|^<summary>Samples after.*?</details>", re.MULTILINE | re.DOTALL)
 
 
 def unknown_numbers(page: str, files: Iterable[Any], counts: Iterable[int] = ()) -> list[str]:
-    """The numbers on a page, texts of models and commands aside, that are in none of its files (JSON, or CSV rows).
+    """Return the numbers on a page that come from none of its files (JSON, or CSV rows).
 
-    A number is known if a value of a file, or one of `counts`, is written so with as many decimals.
+    A number is known if a value of a file, or one of `counts`, rounds to it. Samples and commands are not searched.
     """
     leaves = [leaf for file in files for leaf in _leaves(file)]
     page = TEXTS.sub("", page)
@@ -32,7 +32,7 @@ def _is_one_of(number: str, values: set[float]) -> bool:
 
 
 def _leaves(content: Any) -> Iterator[Any]:
-    """Yield all values, and the numbers in the names of values: p95, 8_streams."""
+    """Yield all values, and the numbers in their keys, such as p95 and 8_streams."""
     if isinstance(content, dict):
         for name, value in content.items():
             yield from map(int, re.findall(r"\d+", name))

@@ -1,1 +1,1 @@
-"""Stage validate: quality, speed and memory of a model against their bounds, and the report."""
+"""Stage validate: measure quality, speed and memory, check them against their bounds, and write the report."""

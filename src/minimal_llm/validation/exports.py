@@ -1,4 +1,4 @@
-"""The exported model held against the original: what it costs to run, and what the export did to the loss."""
+"""Validation of the exported model: what it costs to run, and its loss."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from minimal_llm.inference.onnx_decoder import OnnxDecoder
 from minimal_llm.tokenizer.token_files import Ids
 
 FORMATS = {"onnx": graph.files, "onnx-int8": int8.files}
-WINDOWS = 128  # of validation text, spread evenly over it
+WINDOWS = 128  # windows of validation text, evenly spaced
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class Export:
-    """An exported model: its loss in nats a token on a sample of the validation text, and what it costs to run."""
+    """An exported model: its loss on a sample of the validation text in nats per token, and what it costs to run."""
 
     loss: float
     cost: Measurement
 
 
 def measure_exports(inputs: Artifacts, tokens: Ids) -> dict[str, Export]:
-    """Return what was measured of each format; `tokens` is the validation side."""
+    """Export the model in each format and return the measurements by format; `tokens` is the validation split."""
     measured = {}
     source = load_source(inputs.best_model, inputs.tokenizer_model)
     with tempfile.TemporaryDirectory() as scratch:
@@ -46,9 +46,9 @@ def measure_exports(inputs: Artifacts, tokens: Ids) -> dict[str, Export]:
 
 
 def decoder_loss(decoder: Decoder, tokens: Ids) -> float:
-    """Return the mean cross-entropy in nats of WINDOWS windows of the decoder's context, read token by token.
+    """Return the mean cross-entropy, in nats per token, over WINDOWS windows as long as the decoder's context.
 
-    It goes through the runtime that a device uses, and so holds all that the runtime rounds.
+    The windows are decoded token by token, as on a device, so the loss includes all rounding of the runtime.
     """
     length = min(decoder.context, len(tokens))
     count = min(WINDOWS, len(tokens) // length)

@@ -1,4 +1,4 @@
-"""Texts that a model writes to given prompts, and what can be measured of them."""
+"""Samples: the model's continuations of fixed prompts, and simple metrics of them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PROMPTS: dict[Language, tuple[str, ...]] = {
     "es": ("Había una vez", "El viejo miró a", "Ella dijo que"),
 }
 SAMPLE_TOKENS = 60
-REPETITION_WORDS = 4  # a run of this many words that occurs again counts as repeated
+REPETITION_WORDS = 4  # a sequence of this many words that occurs again counts as a repeat
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A text that the model wrote. `detected` is the language that it looks like, None if neither."""
+    """A prompt with its continuation. `detected` is the language it appears to be in, None if neither."""
 
     language: Language
     text: str
@@ -30,7 +30,7 @@ class Sample:
 
 
 def write_samples(decoder: Decoder, tokenizer: Tokenizer, seed: int) -> list[Sample]:
-    """Return what the model makes of the prompts of both languages; equal seeds give equal texts."""
+    """Return a continuation of every prompt in both languages; the same seed gives the same texts."""
     samples = []
     for language, prompts in PROMPTS.items():
         for number, prompt in enumerate(prompts):
@@ -41,7 +41,7 @@ def write_samples(decoder: Decoder, tokenizer: Tokenizer, seed: int) -> list[Sam
 
 
 def repetition(text: str) -> float:
-    """Return the share of runs of REPETITION_WORDS words that occurred before in the text, 0 to 1."""
+    """Return the fraction of sequences of REPETITION_WORDS words that occurred earlier in the text, from 0 to 1."""
     words = text.lower().split()
-    runs = [tuple(words[i : i + REPETITION_WORDS]) for i in range(len(words) - REPETITION_WORDS + 1)]
-    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+    sequences = [tuple(words[i : i + REPETITION_WORDS]) for i in range(len(words) - REPETITION_WORDS + 1)]
+    return 1 - len(set(sequences)) / len(sequences) if sequences else 0.0

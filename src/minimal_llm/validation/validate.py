@@ -1,4 +1,4 @@
-"""The validate stage as one call: a model file in, its quality and cost against bounds out."""
+"""Stage validate: measure a trained model, check it against its bounds, and write metrics, plots and the report."""
 
 from __future__ import annotations
 
@@ -41,37 +41,37 @@ from minimal_llm.validation.samples import Sample, write_samples
 
 
 def validate(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
-    """Measure best_model.pt and, when all is known, write its metrics, pictures and report.
+    """Measure best_model.pt, then write its metrics, plots and report; nothing is written if measuring fails.
 
     Raises:
-        CorpusError: the manifest of the corpus is missing or damaged.
-        ValidationError: an artifact is missing, corrupt or not finite; or, under validate.strict, a gate is missed.
+        CorpusError: the corpus manifest is missing or damaged.
+        ValidationError: an artifact is missing, damaged or not finite; or a gate failed and validate.strict is set.
     """
     training, speed = _read_record(inputs.training_metrics), _read_record(inputs.train_speed)
     try:
         report, histograms = _measure(config, inputs, training, speed)
-        page, pictures = render_report(report), draw_report(report, histograms)
-        summary, cost = _summary(report), _cost_in_short(report)
+        page, plots = render_report(report), draw_report(report, histograms)
+        summary, cost = _summary(report), _cost_summary(report)
     except LookupError as error:
         raise ValidationError(
-            f"{inputs.training_metrics} or {inputs.train_speed} is damaged, or of another version: it lacks {error}",
+            f"{inputs.training_metrics} or {inputs.train_speed} is damaged or from another version: {error} is missing",
             remedy="dvc repro --force train",
         ) from error
     _write_metrics(report, outputs)
     write_json(outputs.summary, summary)
     write_json(outputs.cost, cost)
     write_text(outputs.latency, histograms_csv(histograms))
-    for name, content in pictures.items():
+    for name, content in plots.items():
         write_bytes(outputs.picture(name), content)
     write_text(outputs.report, page)
     _announce(report, outputs)
-    _fail_if_missed(report.gates, strict=config.validate_.strict)
+    _report_failures(report.gates, strict=config.validate_.strict)
 
 
 def _measure(
     config: Config, inputs: Artifacts, training: Mapping[str, Any], speed: Mapping[str, Any]
 ) -> tuple[Report, dict[str, Histogram]]:
-    """Return all that there is to say about a model, and the latencies of its runtimes by their labels."""
+    """Return the results for the report, and the latency histogram of each runtime by its label."""
     tokenizer = Tokenizer.load(inputs.tokenizer_model)
     loaded = load_model(inputs.best_model, tokenizer.sha256)
     tokens = read_tokens(inputs.tokens)
@@ -99,7 +99,7 @@ def _measure(
 
 
 def draw_report(report: Report, histograms: Mapping[str, Histogram]) -> dict[str, bytes]:
-    """Return the pictures of a report by their names, `histograms` being those of its runtimes by their labels."""
+    """Return the plots of a report by name; `histograms` has the latencies of its runtimes by label."""
     training, quality = report.training, report.quality
     history = training["epoch_history"]
     bits: dict[str, float] = {
@@ -107,12 +107,12 @@ def draw_report(report: Report, histograms: Mapping[str, Histogram]) -> dict[str
     }
     if len(bits) > 1:
         bits["all"] = quality["val_bits_per_byte"]
-    figures = {RUNTIMES[name]: figures for name, figures in report.inference.items()}
+    costs = {RUNTIMES[name]: cost for name, cost in report.inference.items()}
     latencies = {
-        name: Latencies(bins, figures[name]["latency_p50_ms"], figures[name]["latency_p95_ms"])
+        name: Latencies(bins, costs[name]["latency_p50_ms"], costs[name]["latency_p95_ms"])
         for name, bins in histograms.items()
     }
-    memory = {name: Memory(part["rss_mb"], part["peak_mb"]) for name, part in figures.items()}
+    memory = {name: Memory(cost["rss_mb"], cost["peak_mb"]) for name, cost in costs.items()}
     return {
         "loss": draw_loss(history, training["final_metrics"]["best_epoch"]),
         "learning_rate": draw_learning_rate(history),
@@ -146,7 +146,7 @@ def _measure_quality(
 def _quality(
     train_loss: float, source: str, train: Evaluation, parts: dict[str, Evaluation], samples: list[Sample]
 ) -> dict[str, Any]:
-    """Return the figures of metrics/validation.json; `train_loss` is that of the best epoch as it was trained."""
+    """Return the content of metrics/validation.json; `train_loss` is the best epoch's, with dropout, as trained."""
     validation = total(parts)
     quality: dict[str, Any] = {
         "corpus": source,
@@ -160,10 +160,8 @@ def _quality(
     for language in LANGUAGES:
         own = [sample for sample in samples if sample.language == language]
         part = parts.get(language)
-        figures = (
-            {"loss": part.loss, "perplexity": part.perplexity, "bits_per_byte": part.bits_per_byte} if part else {}
-        )
-        quality[language] = figures | {
+        losses = {"loss": part.loss, "perplexity": part.perplexity, "bits_per_byte": part.bits_per_byte} if part else {}
+        quality[language] = losses | {
             "repetition": sum(sample.repetition for sample in own) / len(own),
             "right_language": sum(sample.detected == language for sample in own) / len(own),
         }
@@ -171,15 +169,15 @@ def _quality(
 
 
 def _write_metrics(report: Report, outputs: Artifacts) -> None:
-    for path, figures, gates in (
+    for path, metrics, gates in (
         (outputs.validation_metrics, report.quality, report.quality_gates),
         (outputs.inference_metrics, report.inference, report.budget_gates),
     ):
-        write_json(path, {**figures, "gates": as_json(gates), "passed": all_passed(gates)})
+        write_json(path, {**metrics, "gates": as_json(gates), "passed": all_passed(gates)})
 
 
 def _summary(report: Report) -> dict[str, float]:
-    """Return metrics/summary.json: what to compare two runs by, equal for equal runs."""
+    """Return metrics/summary.json: the metrics to compare runs by, the same for identical runs."""
     quality = report.quality
     return {
         "val_loss": round(quality["val_loss"], 4),
@@ -189,8 +187,8 @@ def _summary(report: Report) -> dict[str, float]:
     }
 
 
-def _cost_in_short(report: Report) -> dict[str, float]:
-    """Return metrics/cost.json: what training and one-stream inference took on this machine."""
+def _cost_summary(report: Report) -> dict[str, float]:
+    """Return metrics/cost.json: what training and single-stream inference cost on this machine."""
     speed, fp32 = report.speed, report.inference["fp32"]
     return {
         "train_minutes": round(speed["total_seconds"] / 60, 2),
@@ -201,15 +199,15 @@ def _cost_in_short(report: Report) -> dict[str, float]:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """Return what the train stage wrote into a JSON file.
+    """Return the content of a JSON file written by stage train.
 
     Raises:
-        ValidationError: it is missing or damaged.
+        ValidationError: the file is missing or damaged.
     """
     try:
         content = read_json(path)
         if not isinstance(content, dict):
-            raise ValueError("it holds no names")
+            raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:
         raise ValidationError(f"{path} is missing or damaged: {error}", remedy="dvc repro train") from error
     return content
@@ -217,28 +215,29 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 def _announce(report: Report, outputs: Artifacts) -> None:
     quality, gates = report.quality, report.gates
-    torch_figures, device = report.inference["fp32"], report.inference["onnx_int8"]
+    passed = sum(gate.passed for gate in gates.values())
+    checks = f"All {len(gates)}" if all_passed(gates) else f"{passed} of {len(gates)}"
     print(
-        f"corpus: {quality['corpus']}; validation loss {quality['val_loss']:.3f}, perplexity "
-        f"{quality['val_perplexity']:.1f}, {quality['val_bits_per_byte']:.3f} bits a byte, gap {quality['gap']:.2f}\n"
-        f"inference: {_cost(torch_figures)}; exported as int8: {_cost(device)}, "
-        f"validation loss {quality['int8']['loss_increase']:+.4f}\n"
-        f"gates: {sum(gate.passed for gate in gates.values())} of {len(gates)} passed; read {outputs.report}"
+        f"Validation loss {quality['val_loss']:.3f} nats per token, perplexity {quality['val_perplexity']:.1f}, "
+        f"{quality['val_bits_per_byte']:.3f} bits per byte\n"
+        f"Generalization gap {quality['gap']:.2f} (corpus: {quality['corpus']})\n"
+        f"Inference: {_cost_line(report.inference['fp32'])}\n"
+        f"int8 export: {_cost_line(report.inference['onnx_int8'])}, loss {quality['int8']['loss_increase']:+.4f}\n"
+        f"{checks} checks passed. Full report: {outputs.report}"
     )
 
 
-def _cost(figures: dict[str, Any]) -> str:
-    return f"p95 {figures['latency_p95_ms']:.2f} ms a token, {figures['tokens_per_s']:,.0f} tokens/s, \
-{figures['peak_mb']:.0f} MB at most"
+def _cost_line(cost: Mapping[str, Any]) -> str:
+    speed = f"{cost['tokens_per_s']:,.0f} tokens/s, p95 latency {cost['latency_p95_ms']:.2f} ms"
+    return f"{speed}, peak memory {cost['peak_mb']:.0f} MB"
 
 
-def _fail_if_missed(gates: Mapping[str, Gate], strict: bool) -> None:
-    missed = [f"{name} = {gate.value:.4g} (bound {gate.bound:.4g})" for name, gate in gates.items() if not gate.passed]
-    if not missed:
+def _report_failures(gates: Mapping[str, Gate], strict: bool) -> None:
+    failed = [f"{name} = {gate.value:.4g} (bound {gate.bound:.4g})" for name, gate in gates.items() if not gate.passed]
+    if not failed:
         return
+    message = f"{len(failed)} of {len(gates)} checks failed: {'; '.join(failed)}"
     if strict:
-        raise ValidationError(
-            f"gates missed: {'; '.join(missed)}", remedy="train longer or change the bounds in params.yaml, validate.*"
-        )
+        raise ValidationError(message, remedy="train longer, or change the bounds in params.yaml (validate.*)")
     line = "!" * 72
-    print(f"{line}\nWARNING: gates missed: {'; '.join(missed)}\n{line}", file=sys.stderr)
+    print(f"{line}\nWARNING: {message}\n{line}", file=sys.stderr)

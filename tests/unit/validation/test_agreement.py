@@ -1,4 +1,4 @@
-"""The agreement checker: nothing wrong in the primer, and nearly every planted error found."""
+"""The agreement checker reports no error in the primer, and finds nearly every error planted in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from minimal_llm.corpus.primer.text import sentences
 from minimal_llm.validation.agreement.check import Agreement, check_agreement
 
 Mutation = Callable[[str], "str | None"]
-PLANTED = 300  # of each kind
+PLANTED = 300  # errors of each kind
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ PLANTED = 300  # of each kind
         "Is they there?",
     ],
 )
-def test_english_errors_are_found(text: str) -> None:
+def test_errors_in_english_are_found(text: str) -> None:
     assert check_agreement(text, "en").errors
 
 
@@ -170,7 +170,7 @@ def test_correct_english_passes(text: str) -> None:
         "—Hola —dijeron Ana.",
     ],
 )
-def test_spanish_errors_are_found(text: str) -> None:
+def test_errors_in_spanish_are_found(text: str) -> None:
     assert check_agreement(text, "es").errors
 
 
@@ -223,7 +223,7 @@ def test_results_add_up() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
-def test_the_primer_agrees(primer: list[Document], language: Language) -> None:
+def test_the_primer_has_no_agreement_errors(primer: list[Document], language: Language) -> None:
     text = "\n".join(paragraph for one in primer if one.language == language for paragraph in one.paragraphs)
     result = check_agreement(text, language)
     assert sorted(set(result.errors)) == []
@@ -309,8 +309,8 @@ def _spanish_mutations() -> dict[str, Mutation]:
         "noun number": _replace(r"\b(el|la|los|las|un|una|este|esta|su|dos|tres|cuatro|cinco|seis) (\w+)\b", noun),
         "adjective gender": adjective(other_gender),
         "adjective number": adjective(other_number),
-        "verb behind a name": _replace(rf"^({names}) (\w+)\b", person),
-        "verb behind a noun": _replace(r"^((?:El|La|Un|Una|Su|Mi) \w+) (\w+)\b", person),
+        "verb after a name": _replace(rf"^({names}) (\w+)\b", person),
+        "verb after a noun": _replace(r"^((?:El|La|Un|Una|Su|Mi) \w+) (\w+)\b", person),
     }
 
 
@@ -335,11 +335,11 @@ def _english_mutations() -> dict[str, Mutation]:
 
     return {
         "a or an": _replace(_AN.pattern, lambda match: "" if match[1] else "n"),
-        "noun behind a": _replace(r"\b(an?|another|every) (\w+)\b(?! \w+)", noun),
-        "noun behind a number": _replace(rf"\b({numbers}) (\w+)\b(?! \w+)", noun),
-        "verb behind a name": _replace(rf"^({names}) (\w+)\b", verb),
-        "verb behind a pronoun": _replace(r"^(He|She|They|We|I|It) (?!am )(\w+)\b", verb),
-        "verb behind a noun": _replace(r"^((?:The|A|My) \w+) (was|were|is|are|has|have|goes|wants)\b", verb),
+        "noun after a": _replace(r"\b(an?|another|every) (\w+)\b(?! \w+)", noun),
+        "noun after a number": _replace(rf"\b({numbers}) (\w+)\b(?! \w+)", noun),
+        "verb after a name": _replace(rf"^({names}) (\w+)\b", verb),
+        "verb after a pronoun": _replace(r"^(He|She|They|We|I|It) (?!am )(\w+)\b", verb),
+        "verb after a noun": _replace(r"^((?:The|A|My) \w+) (was|were|is|are|has|have|goes|wants)\b", verb),
     }
 
 

@@ -1,4 +1,4 @@
-"""The report card: its numbers, its words for what is special about a run, and what it does to texts of models."""
+"""The report card: its numbers, its remarks on unusual runs, and how it escapes generated text."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def training(epochs: int = 3, best: int = 2, plateau: int = 0) -> dict[str, Any]
 
 
 def make_report(quality: dict[str, Any] = QUALITY, rss_mb: float = 269.6, **changes: Any) -> Report:
-    """The report of a made-up run."""
+    """The report of an invented run."""
     record = changes.pop("training", training())
     inference = {"fp32": RUNTIME | {"rss_mb": rss_mb}, "onnx": RUNTIME, "onnx_int8": RUNTIME | {"peak_mb": 77.9}}
     report = Report(
@@ -184,12 +184,12 @@ REPORTS = {
     "primer": make_report(primer_quality(), manifest=manifest("primer", fallback=True)),
     "one epoch": make_report(training=training(epochs=1, best=1)),
     "one language": make_report(english_quality(), manifest=manifest("files", spanish=False)),
-    "gates missed": make_report(QUALITY | {"gap": 0.77, "val_loss": 5.6}, rss_mb=1234.5),
+    "failed checks": make_report(QUALITY | {"gap": 0.77, "val_loss": 5.6}, rss_mb=1234.5),
 }
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_every_number_on_the_page_is_in_a_file_of_the_run(name: str) -> None:
+def test_every_number_on_the_page_comes_from_a_file_of_the_run(name: str) -> None:
     report = REPORTS[name]
     page = render_report(report)
     gates = {name: asdict(gate) for name, gate in report.gates.items()}
@@ -201,7 +201,7 @@ def test_every_number_on_the_page_is_in_a_file_of_the_run(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_the_page_shows_every_picture_and_its_tables_are_whole(name: str) -> None:
+def test_the_page_shows_every_plot_and_its_tables_are_well_formed(name: str) -> None:
     page = render_report(REPORTS[name])
     for picture in ("loss", "learning_rate", "gradient_norm", "bits_per_byte", "latency", "memory"):
         assert page.count(f"](plots/{picture}.png)\n\n") == 1
@@ -212,16 +212,16 @@ def test_the_page_shows_every_picture_and_its_tables_are_whole(name: str) -> Non
         assert len({line.count("|") for line in block.strip().splitlines()}) == 1, block
 
 
-def test_the_reading_of_the_loss_names_the_best_epoch() -> None:
-    assert "The validation loss is lowest after epoch 2 of 3: 4.379. The training" in render_report(make_report())
-    rising = render_report(make_report(training=training(best=3)))
-    assert "lowest after epoch 3 of 3: 4.379. It was still falling: more epochs may help." in rising
+def test_the_text_on_the_loss_names_the_best_epoch() -> None:
+    assert "Validation loss is lowest after epoch 2 of 3: 4.379. Training loss in that" in render_report(make_report())
+    decreasing = render_report(make_report(training=training(best=3)))
+    assert "lowest after epoch 3 of 3: 4.379. It was still decreasing, so more epochs may help." in decreasing
     flat = render_report(make_report(training=training(best=3, plateau=2)))
-    assert "From epoch 2 on it hardly falls." in flat
-    assert "still falling" not in flat
+    assert "From epoch 2 on it barely improves." in flat
+    assert "still decreasing" not in flat
 
 
-def test_texts_of_the_model_and_titles_are_shown_literally() -> None:
+def test_generated_text_and_titles_are_shown_literally() -> None:
     page = render_report(make_report())
     assert "> **Once upon a time** there was a \\*star\\* &#124; &lt;script&gt;alert(1)&lt;/script&gt; of" in page
     assert "&amp; 99.9&#36; …" in page
@@ -231,11 +231,11 @@ def test_texts_of_the_model_and_titles_are_shown_literally() -> None:
     assert "| Once upon a time 99.5 &#124; &lt;i&gt; |" in page
 
 
-def test_a_run_on_the_primer_says_so_first() -> None:
+def test_a_run_on_the_primer_says_so_at_the_top() -> None:
     page = render_report(REPORTS["primer"])
     top = page[: page.index("## ")]
     assert "Corpus: **primer**" in top
-    assert "its figures say nothing about books" in top
+    assert "these results do not carry over to real books" in top
     assert "No mirror could be reached" in top
     assert "99.1% of 1,399 in English and 98.0% of 2,465 in Spanish" in page
     assert "Marianela" not in page
@@ -244,25 +244,27 @@ def test_a_run_on_the_primer_says_so_first() -> None:
     assert "mirror" not in books
 
 
-def test_a_language_without_text_has_no_figures() -> None:
+def test_a_language_without_text_has_no_results() -> None:
     page = render_report(REPORTS["one language"])
-    assert "the validation text has no Spanish" in page
+    assert "The validation text contains no Spanish." in page
     assert "1.40 MB of English." in page
     assert "| both |" not in page
     assert "| Spanish | 0 | 0.00 |  |" in page
-    assert "The texts are yours" in page
+    assert "The corpus is your own text" in page
 
 
-def test_missed_gates_are_at_the_top_and_memory_over_its_budget_is_named() -> None:
-    page = render_report(REPORTS["gates missed"])
-    assert "**9 of 12** passed; missed: validation loss, gap between validation and training loss, resident" in page
-    assert "| validation loss | 5.600 | at most 5 | **missed** |" in page
-    assert "Over budget: PyTorch; these are 400 MB resident and 512 MB at the peak." in page
+def test_failed_checks_are_at_the_top_and_runtimes_over_the_memory_budget_are_named() -> None:
+    page = render_report(REPORTS["failed checks"])
+    assert (
+        "**9 of 12** passed; failed: validation loss, generalization gap (validation - training loss), resident" in page
+    )
+    assert "| validation loss | 5.600 | at most 5 | **failed** |" in page
+    assert "Over the budgets of 400 MB resident and 512 MB peak: PyTorch." in page
     assert "**12 of 12** passed |" in render_report(make_report())
-    assert "All of them stay within the budgets" in render_report(make_report())
+    assert "All are within the budgets of" in render_report(make_report())
 
 
-def test_the_side_of_a_bound_is_the_one_that_the_gate_is_judged_by() -> None:
+def test_the_page_states_each_bound_in_the_direction_in_which_it_is_checked() -> None:
     bad: dict[str, Any] = {
         "val_loss": 99.0,
         "gap": 99.0,
@@ -272,19 +274,20 @@ def test_the_side_of_a_bound_is_the_one_that_the_gate_is_judged_by() -> None:
         "safety": {"recall": 0.0, "false_positive_rate": 1.0},
     }
     heavy = {"rss_mb": 9e9, "peak_mb": 9e9, "latency_p95_ms": 9e9}
-    judged: dict[str, bool] = {}
+    is_upper_bound: dict[str, bool] = {}
     for gates in (quality_gates(bad, training()["epoch_history"], BOUNDS), budget_gates(heavy, BOUNDS)):
         for name, gate in gates.items():
             if not isinstance(gate.value, bool):
                 assert not gate.passed
-                judged[name] = gate.value > gate.bound
-    assert judged == {name: side == "at most" for name, (_, _, side) in GATES.items() if side}
+                is_upper_bound[name] = gate.value > gate.bound
+    shown = {name: comparison == "at most" for name, (_, _, comparison) in GATES.items() if comparison}
+    assert is_upper_bound == shown
 
 
-def test_weights_that_training_started_from_are_named() -> None:
+def test_the_page_names_the_weights_that_training_started_from() -> None:
     record = training()
     record["configuration"] = CONFIGURATION | {"train.init_from": "old/best_model.pt"}
     record["final_metrics"] |= {"init_from_sha256": "ab" * 32}
     page = render_report(make_report(training=record))
-    assert f"| started from | the weights in old/best\\_model.pt, sha256 `{'ab' * 32}` |" in page
-    assert "started from" not in render_report(make_report())
+    assert f"| initialized from | the weights in old/best\\_model.pt, sha256 `{'ab' * 32}` |" in page
+    assert "initialized from" not in render_report(make_report())

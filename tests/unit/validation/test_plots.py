@@ -1,4 +1,4 @@
-"""The pictures of the report card, and the histograms that one of them shows."""
+"""The plots of the report card, and the histograms that one of them shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minimal_llm.common.files import sha256_of
 from minimal_llm.inference.latency import histogram, histograms_csv, lower_edge
 from minimal_llm.validation.report.plot_style import TRAINING, VALIDATION
 from minimal_llm.validation.report.plots import (
-    LANGUAGE_COLOURS,
+    LANGUAGE_COLORS,
     Latencies,
     Memory,
     draw_bits_per_byte,
@@ -47,7 +47,7 @@ DRAW: dict[str, Callable[[], bytes]] = {
     "latency": lambda: draw_latency(LATENCIES),
     "latency, all equal": lambda: draw_latency({"a": Latencies(histogram([0.5] * 300), 0.5, 0.5)}),
     "memory": lambda: draw_memory(MEMORY, 400, 512),
-    "memory, budgets the other way round": lambda: draw_memory(MEMORY, 512, 400),
+    "memory, larger resident budget": lambda: draw_memory(MEMORY, 512, 400),
 }
 
 
@@ -63,28 +63,28 @@ def opened(content: bytes) -> Image.Image:
 
 
 @pytest.mark.parametrize("name", DRAW)
-def test_a_picture_is_a_small_png_of_twice_the_width_of_the_page(name: str) -> None:
+def test_a_plot_is_a_small_png_file_with_two_pixels_per_pixel_of_the_page(name: str) -> None:
     content = drawn(name)
     picture = opened(content)
     assert (picture.format, picture.width) == ("PNG", 1440)
     assert 200 <= picture.height <= 720
     assert len(content) < 60_000
-    assert picture.info.keys() <= {"transparency"}  # no date, no program
+    assert picture.info.keys() <= {"transparency"}  # neither date nor program
     assert picture.convert("RGB").getpixel((2, 2)) == (255, 255, 255)
 
 
-def colours(content: bytes) -> set[str]:
-    """The colours that cover some area."""
+def colors(content: bytes) -> set[str]:
+    """Return the colors that cover some area."""
     picture = opened(content).convert("RGB")
     return {"#{:02x}{:02x}{:02x}".format(*pixel) for count, pixel in picture.getcolors(1 << 24) if count > 500}
 
 
-def test_the_same_thing_has_the_same_colour_everywhere() -> None:
-    assert {TRAINING, VALIDATION} <= colours(drawn("loss"))
-    assert TRAINING in colours(drawn("learning rate"))
-    assert set(LANGUAGE_COLOURS.values()) <= colours(drawn("bits"))
-    assert LANGUAGE_COLOURS["es"] in colours(drawn("bits, one language"))
-    assert LANGUAGE_COLOURS["en"] not in colours(drawn("bits, one language"))
+def test_the_same_thing_has_the_same_color_in_every_plot() -> None:
+    assert {TRAINING, VALIDATION} <= colors(drawn("loss"))
+    assert TRAINING in colors(drawn("learning rate"))
+    assert set(LANGUAGE_COLORS.values()) <= colors(drawn("bits"))
+    assert LANGUAGE_COLORS["es"] in colors(drawn("bits, one language"))
+    assert LANGUAGE_COLORS["en"] not in colors(drawn("bits, one language"))
 
 
 DRAW_ALL = """
@@ -97,14 +97,14 @@ for name in sys.argv[1:]:
 """
 
 
-def test_equal_data_gives_equal_bytes_whoever_draws_it(tmp_path: Path) -> None:
+def test_the_same_data_gives_the_same_bytes_whatever_the_user_settings(tmp_path: Path) -> None:
     settings = tmp_path / "matplotlibrc"
     settings.write_text("font.family: monospace\nlines.linewidth: 9\naxes.facecolor: red\nbackend: svg\n", "utf-8")
     names = [name for name in DRAW if "," not in name]
     done = subprocess.run(
         [sys.executable, "-c", DRAW_ALL, *names],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
         capture_output=True,
         text=True,
         check=False,

@@ -1,1 +1,1 @@
-"""How grammatical the stories of a model are that was trained on the primer."""
+"""Grammatical agreement in stories that a model trained on the primer generates."""

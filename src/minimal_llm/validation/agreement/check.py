@@ -1,13 +1,12 @@
-"""How well a text agrees: counts the groups whose words the lexicon knows, and those of them that are right.
+"""Check grammatical agreement: count the word groups that the lexicon covers, and how many of them agree.
 
-It judges what a small model writes. A form that has several readings agrees if one of them does, and a construction
-that might be another one is not counted.
+The checker is made for the output of a small model and avoids false alarms: a form with several readings agrees if any
+of them does, and a construction that could be something else is not counted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from minimal_llm.corpus.languages import Language
@@ -19,7 +18,7 @@ _CHECKERS = {"en": english.check, "es": spanish.check}
 
 @dataclass(frozen=True)
 class Agreement:
-    """Article-noun-adjective groups and subject-verb pairs: how many were found, and how many of them agree."""
+    """Counts of word groups (article-noun-adjective and subject-verb) found, and of those that agree."""
 
     groups: int = 0
     agreeing: int = 0
@@ -27,7 +26,7 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Return the share that agrees, from 0 to 1; 1 if there is nothing to judge."""
+        """Return the fraction of groups that agree, from 0 to 1; 1 if there are none."""
         return self.agreeing / self.groups if self.groups else 1.0
 
     def __add__(self, other: Agreement) -> Agreement:
@@ -35,15 +34,7 @@ class Agreement:
 
 
 def check_agreement(text: str, language: Language) -> Agreement:
-    """Judge a text: a/an, number and verb forms in English; gender, number and verb forms in Spanish."""
-    return _summary(_CHECKERS[language](_TOKEN.findall(text.replace("'", "’"))))
-
-
-def _summary(results: Iterable[str]) -> Agreement:
-    groups = 0
-    errors: list[str] = []
-    for error in results:
-        groups += 1
-        if error:
-            errors.append(error)
-    return Agreement(groups, groups - len(errors), tuple(errors))
+    """Check a text: a/an, number and verb forms in English; gender, number and verb forms in Spanish."""
+    results = list(_CHECKERS[language](_TOKEN.findall(text.replace("'", "’"))))
+    errors = tuple(error for error in results if error)
+    return Agreement(len(results), len(results) - len(errors), errors)

@@ -1,4 +1,4 @@
-"""English agreement: a or an, the number of nouns behind determiners, and present verb forms with their subjects."""
+"""English agreement: a or an, number of nouns after determiners, and verb forms with their subjects."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from minimal_llm.corpus.primer.grammar.lexicon import Lexicon, load_lexicon
 _words = str.split
 
 _ONE, _MANY = 1, 2
-_EDGE = ["\n"] * 6  # room to look back and ahead
+_EDGE = ["\n"] * 6  # padding, so that looking back and ahead needs no bounds checks
 
 _SINGULAR = frozenset(_words("a an this that one another every each"))
 _PLURAL = frozenset(_words("these those many both several few"))
 _ANY = frozenset(_words("the my your his her its our their some no"))
 _NUMBERS = {english.number(value): value for value in range(1, 100)} | {"hundred": 100, "thousand": 1000}
-# `a` before these says nothing about the noun.
+# "a" before these says nothing about the number of the noun.
 _A_FEW = frozenset(_words("few hundred thousand dozen couple lot little bit pair great good"))
 _PREPOSITIONS = frozenset(_words("in on at of with for from under to by near behind beside like into over about"))
 _ADVERBS = frozenset(_words("very so too quite rather really most more almost still always never often also just only"))
@@ -44,7 +44,7 @@ _OTHER_KNOWN = frozenset(
     + _words("he she it they we i you him them us me himself herself all had did been lay")
 )
 
-_PERSONS = {  # I, he, they: what they ask of a verb
+_PERSONS = {  # the verb form that each pronoun takes
     **dict.fromkeys(("he", "she", "it"), _ONE),
     **dict.fromkeys(("they", "we", "you"), _MANY),
     "i": _MANY,
@@ -56,7 +56,7 @@ _BE = {
 
 
 class _Index:
-    """The forms of the lexicon."""
+    """All word forms of the lexicon, by part of speech."""
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.nouns: dict[str, int] = {}
@@ -75,7 +75,7 @@ class _Index:
         self.adjectives = set(_MORE_ADJECTIVES)
         for adjective in lexicon.adjectives:
             self.adjectives.update((adjective.en.lower(), adjective.comparative, adjective.superlative))
-        self.adjectives.discard("second")  # as a noun before another one it is known already
+        self.adjectives.discard("second")  # already known as a noun before another noun
         verbs = [verb for verb in lexicon.english_verbs.values() if not verb.rest]
         neutral = {verb.past for verb in verbs} | {"can", "could"}
         self.verbs = {verb.base: _MANY for verb in verbs} | {verb.third: _ONE for verb in verbs} | _BE
@@ -104,7 +104,7 @@ def _index() -> _Index:
 
 
 def check(tokens: list[str]) -> Iterator[str]:
-    """Yield, for every group and pair found, what is wrong with it; an empty text if nothing is."""
+    """Yield one text per group or pair found: the words that do not agree, or an empty text if all do."""
     yield from _Checker([*_EDGE, *tokens, *_EDGE]).results()
 
 
@@ -115,7 +115,7 @@ class _Checker:
         self._low = [word.lower() for word in words]
 
     def results(self) -> Iterator[str]:
-        """Look at every word that can begin a group or a pair."""
+        """Check every word that can start a group or a pair."""
         low, names = self._low, self._index.names
         determiners = _SINGULAR | _PLURAL | _ANY | frozenset(_NUMBERS)
         for at in range(len(_EDGE), len(low) - len(_EDGE)):
@@ -164,7 +164,7 @@ class _Checker:
             yield from self._subject(at, nouns, end)
 
     def _nouns(self, at: int) -> tuple[list[tuple[int, bool, str]], int]:
-        # The nouns in a row behind adjectives: number, whether it can only be a noun, and the word; and where they end.
+        # The consecutive nouns after any adjectives, as (number, can only be a noun, word), and where they end.
         index, low = self._index, self._low
         found: list[tuple[int, bool, str]] = []
         while len(found) < 4:
@@ -189,13 +189,13 @@ class _Checker:
         return found, at
 
     def _number_fault(self, at: int, wanted: int, nouns: list[tuple[int, bool, str]], end: int) -> str | None:
-        # None: this might be something else.
+        # None: the words may be another construction.
         index, word = self._index, self._low[at]
         if any(bits & wanted for bits, _, _ in nouns):
             return ""
         after = self._low[end]
         if after == "’" or (after not in index.known and self._words[end] not in index.names):
-            return None  # it may be the noun that counts: two kitchen chairs
+            return None  # the next word may be the head noun: two kitchen chairs
         article = word in ("a", "an")
         if not any(pure or (article and noun not in index.adjectives) for _, pure, noun in nouns):
             return None
@@ -206,7 +206,7 @@ class _Checker:
         return self._text(at, end)
 
     def _plain(self, start: int, end: int) -> bool:
-        # Only adjectives and nouns stand here: `won a round got sweets` is no group.
+        # Whether there are only adjectives and nouns: "a round got sweets" is not a group.
         index = self._index
         return all(
             word in index.adjectives or word in _NUMBERS or word in _ADVERBS or word in index.nouns
@@ -222,7 +222,7 @@ class _Checker:
         if self._low[verb] in index.forms and self._words[verb][0].islower():
             yield from self._pair(at, nouns[-1][0], verb, nouns[-1][2])
         elif len(nouns) > 1 and last in index.verbs and " " not in last and index.nouns.get(nouns[-2][2], 0):
-            # The dog walks: the last word is the verb, unless it is the noun of the dog walk.
+            # In "the dog walks" the last noun form is the verb; in "the dog walk" it is a noun.
             bits = nouns[-2][0]
             if bits & index.verbs[last] or bits == _MANY:
                 yield from self._pair(at, bits, end - 1, nouns[-2][2])
@@ -267,7 +267,7 @@ class _Checker:
             yield "" if asked == _PERSONS[word] else self._text(at, verb + 1)
 
     def _question(self, at: int) -> Iterator[str]:
-        # Is he, do they: the verb before the pronoun, where a sentence or a question begins.
+        # "Is he", "do they": verb before pronoun at the start of a question.
         word, form = self._low[at], self._low[at - 1]
         opens = self._low[at - 2] in _MARKS or self._low[at - 2] in ("what", "where", "why", "how", "when", "who")
         if form not in _BE or not opens or word in ("it", "you"):
@@ -299,7 +299,7 @@ class _Checker:
             yield "" if _BE[form] == _MANY else self._text(at, at + 4)
 
     def _begins(self, at: int, noun: bool) -> bool:
-        # Whether a clause begins here, so that this can be its subject.
+        # Whether a clause starts here, so that the word can be its subject.
         low = self._low
         before = low[at - 1]
         if before in _MARKS or before in _CLAUSE:

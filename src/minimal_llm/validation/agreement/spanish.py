@@ -24,7 +24,7 @@ from minimal_llm.validation.agreement.spanish_forms import (
 
 _words = str.split
 
-_EDGE = ["\n"] * 6  # room to look back and ahead
+_EDGE = ["\n"] * 6  # padding, so that looking back and ahead needs no bounds checks
 _MARKS = frozenset(".!?…,:;()—“”\n¿¡")
 _CLAUSE = frozenset(
     _words("que cuando porque si mientras aunque donde pues pero entonces luego después ahora hoy ayer así también")
@@ -35,17 +35,17 @@ _BETWEEN = frozenset(_words("no ya también siempre nunca todavía aún casi"))
 _CLITICS = frozenset(_words("me te se nos os le les lo la los las"))
 _OBJECTS = frozenset(_words("lo la los las"))
 _ADVERBS = frozenset(_words("muy más tan bastante demasiado algo"))
-# They are adverbs, prepositions or nouns too: what does not agree may be that.
+# Also adverbs, prepositions or nouns, so a mismatch is not necessarily an error.
 _ALSO_OTHERS = frozenset(
     _words("solo rápido fuerte alto bajo claro justo igual mejor peor primero segundo medio seguro mañana tarde")
     + _words("sobre como para entre fuera nada cerca frente dulces juntos juntas junto parte")
 )
 _NO_VERBS = frozenset(_words("como para entre sobre fuera nada una sal este frente traje"))
-# Nouns that are forms of a verb which the lexicon may lack: te los regalo.
+# Nouns that are also forms of a verb the lexicon may lack: te los regalo.
 _ALSO_VERBS = frozenset(_words("regalo paso pasos clavo peine abrigo sello baño vuelo dibujo camino cepillo nombre"))
 _FULL_FORMS = {"bueno": "buen", "malo": "mal", "primero": "primer", "tercero": "tercer"}
 _NO_SUBJECTS = frozenset(_words("al del todo toda todos todas cuánto cuánta cuántos cuántas"))
-# Alone they are adverbs: trabajó mucho.
+# Adverbs on their own: trabajó mucho.
 _WEAK = frozenset(_words("mucho poco tanto cuánto todo mismo otro mucha poca"))
 _ARTICLE_FOLLOWS = frozenset(DETERMINER_FORMS["todo"]) | {"ambos", "ambas"}
 _ALSO_CLITICS = frozenset(_words("la los las este esta estos estas ese esa esos esas otro otra otros otras"))
@@ -57,7 +57,7 @@ _HUNDREDS = {"ciento"} | {number(value, gender) for value in range(200, 1000, 10
 
 
 def check(tokens: list[str]) -> Iterator[str]:
-    """Yield, for every group and pair found, what is wrong with it; an empty text if nothing is."""
+    """Yield one text per group or pair found: the words that do not agree, or an empty text if all do."""
     yield from _Checker([*_EDGE, *tokens, *_EDGE]).results()
 
 
@@ -69,7 +69,7 @@ class _Checker:
         self._low = [word.lower() for word in words]
 
     def results(self) -> Iterator[str]:
-        """Look at every word that can begin a group or a pair."""
+        """Check every word that can start a group or a pair."""
         low, names, nouns = self._low, self._names, self._index.nouns
         at, last = len(_EDGE), len(low) - len(_EDGE)
         while at < last:
@@ -89,7 +89,7 @@ class _Checker:
             at = max(end, at + 1)
 
     def _group(self, at: int) -> tuple[list[str], int]:
-        # A group from its first determiner. The second value is where the next one may begin.
+        # The results of the group that starts here, and where the next group may start.
         low, index = self._low, self._index
         noun_at, bits, wrong = self._up_to_noun(at)
         if noun_at is None:
@@ -113,7 +113,7 @@ class _Checker:
         return ["", *self._subject(at, result, end, noun.time)], end
 
     def _may_be_pronoun(self, at: int, word: str) -> bool:
-        # La cocina: the kitchen, or somebody cooks it; una sobre otra.
+        # "La cocina" may mean "the kitchen" or "cooks it"; compare "una sobre otra".
         low, first = self._low, self._low[at]
         if self._determiners(at, at + 1) & self._index.adjectives.get(word, 0):
             return True  # el rosa, todos naranjas
@@ -126,7 +126,7 @@ class _Checker:
         return verb and first in _ALSO_CLITICS and not sure
 
     def _up_to_noun(self, at: int) -> tuple[int | None, int, bool]:
-        # Where the noun stands, what all before it agree in, and whether a form is wrong before a noun.
+        # Position of the noun, gender and number shared by the words before it, and whether a full form is wrong.
         low, index = self._low, self._index
         place, wrong, full = at, False, ""
         while place < at + 6:
@@ -154,7 +154,7 @@ class _Checker:
         return place, self._determiners(at, place), wrong
 
     def _before_noun(self, at: int, place: int) -> bool:
-        # Whether a determiner or a number can stand at this place of a group.
+        # Whether the word is a determiner or number that can occur at this place in a group.
         word, before = self._low[place], self._low[place - 1]
         if word in ("un", "una") and before in _HUNDREDS:
             return True
@@ -183,7 +183,7 @@ class _Checker:
         return bits
 
     def _adjectives(self, at: int, noun_at: int, bits: int) -> tuple[int, int, bool]:
-        # Behind the noun: what is left of its readings, where the group ends, and whether an adjective is wrong.
+        # After the noun: its remaining readings, the end of the group, and whether an adjective does not agree.
         low, index = self._low, self._index
         end = noun_at + 1
         if low[noun_at] == "vez":  # cada vez más cansado
@@ -208,7 +208,7 @@ class _Checker:
             return bits, place + 1, True
 
     def _may_be_other(self, at: int, place: int) -> bool:
-        # Whether an adjective that does not fit its noun may belong to something else, or be no adjective.
+        # Whether an adjective that does not agree may belong to another word, or be another part of speech.
         low, index = self._low, self._index
         word = low[place]
         if word in index.nouns or word in index.thirds or word in index.imperatives or word in _ALSO_OTHERS:
@@ -226,7 +226,7 @@ class _Checker:
         return bool(known & wanted)
 
     def _bare(self, at: int) -> Iterator[str]:
-        # A noun without a determiner and its adjective: con letras rojas.
+        # A noun without determiner, and its adjective: con letras rojas.
         low, index = self._low, self._index
         word, following = low[at], low[at + 1]
         noun = index.nouns[word]
@@ -312,7 +312,7 @@ class _Checker:
         yield "" if wanted & bits else self._text(at, place + 1)
 
     def _says(self, at: int) -> Iterator[str]:
-        # —dijo Ana: the verb before its subject.
+        # "—dijo Ana": verb before subject.
         low, names = self._low, self._names
         found = self._index.says.get(low[at + 1])
         if found is None or self._words[at + 2] not in names or self._words[at + 1] != low[at + 1]:
@@ -322,7 +322,7 @@ class _Checker:
             yield "" if 2 in found else self._text(at + 1, at + 3)
 
     def _begins(self, at: int) -> bool:
-        # Whether a clause begins here, so that this can be its subject.
+        # Whether a clause starts here, so that the word can be its subject.
         low = self._low
         before = low[at - 1]
         if before in _MARKS or before in _CLAUSE:

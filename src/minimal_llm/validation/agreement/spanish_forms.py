@@ -1,4 +1,4 @@
-"""What the Spanish words of the lexicon can be: gender and number, person, and which of them are determiners."""
+"""Readings of the Spanish word forms in the lexicon: gender and number, person, and determiners."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minimal_llm.corpus.primer.grammar.lexicon import Lexicon, irregular_verb, l
 
 _words = str.split
 
-# Gender and number are four bits: masculine, feminine, and their plurals.
+# Gender and number as four bits: masculine, feminine, and their plurals.
 MS, FS, MP, FP = 1, 2, 4, 8
 SINGULAR, PLURAL, ANY = MS | FS, MP | FP, 15
 _BITS = (MS, FS, MP, FP)
@@ -30,7 +30,7 @@ for _name, _four in spanish.DETERMINERS.items():
         for _form, _bit in zip(_four, _BITS, strict=True):
             DETERMINERS[_form] = DETERMINERS.get(_form, 0) | _bit
 DETERMINERS |= {"del": MS, "al": MS, "varios": MP, "varias": FP, "ambos": MP, "ambas": FP, "cada": SINGULAR}
-# They also stand between a determiner and its noun: los otros perros.
+# Also occur between a determiner and its noun: los otros perros.
 INSIDE = frozenset(form for name in ("otro", "mucho", "poco", "mismo") for form in spanish.DETERMINERS[name])
 
 NUMBERS: dict[str, int] = {"ciento": PLURAL}
@@ -39,7 +39,7 @@ for _value in (*range(2, 31), *range(40, 100, 10), *range(100, 1000, 100)):
 for _value in (21, *range(200, 1000, 100)):
     NUMBERS |= {spanish.number(_value): MP, spanish.number(_value, "f"): FP}
 
-PRONOUNS = {  # the person, 0 to 5, and gender and number
+PRONOUNS = {  # person, 0 to 5, and gender and number
     "yo": (0, SINGULAR),
     "tú": (1, SINGULAR),
     "usted": (2, SINGULAR),
@@ -55,7 +55,7 @@ PRONOUNS = {  # the person, 0 to 5, and gender and number
 
 @dataclass(slots=True)
 class NounForm:
-    """The readings of a noun form: gender and number, and words that may belong to it (caja *de música*)."""
+    """The readings of a noun form: gender and number, and words that may belong to it, as in caja *de música*."""
 
     bits: int = 0
     rests: tuple[tuple[str, ...], ...] = ()
@@ -64,7 +64,7 @@ class NounForm:
 
 
 class Forms:
-    """The forms of the lexicon."""
+    """All word forms of the lexicon, by part of speech."""
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.nouns: dict[str, NounForm] = {}
@@ -79,28 +79,17 @@ class Forms:
                     entry.time |= not _TIMES.isdisjoint(noun.tags)
                     entry.stressed_a |= gender == "f" and not plural and spanish.stressed_a(head)
         self.adjectives: dict[str, int] = {"gran": SINGULAR, "buen": MS, "mal": MS, "primer": MS, "tercer": MS}
-        self.loose: set[str] = set()  # may say how the subject is: salió del bosque contento
+        self.loose: set[str] = set()  # may describe the subject: salió del bosque contento
         for adjective in lexicon.adjectives:
             self._add_adjective(adjective.spanish, bool(_MOODS & set(adjective.tags)) or adjective.es in _STATES)
             if adjective.es_comp:
                 self._add_adjective(spanish.adjective_forms(adjective.es_comp), False)
         for value in range(1, 11):
             self._add_adjective(spanish.ordinal(value), False)
-        for word in (
-            "último",
-            "mayor",
-            "menor",
-            "siguiente",
-            "pasado",
-            "propio",
-            "único",
-            "entero",
-            "gordo",
-            "querido",
-        ):
+        for word in _MORE_ADJECTIVES:
             self._add_adjective(spanish.adjective_forms(word), False)
         self.verbs: dict[str, set[int]] = {}
-        self.thirds: set[str] = set()  # not of the subjunctive
+        self.thirds: set[str] = set()  # not in the subjunctive
         self.predicates: set[str] = set()
         self.says: dict[str, set[int]] = {}
         self.imperatives: set[str] = set()
@@ -135,13 +124,13 @@ class Forms:
 
 @cache
 def forms() -> Forms:
-    """Return the forms of the lexicon."""
+    """Return the word forms of the lexicon."""
     return Forms(load_lexicon())
 
 
 @cache
 def names() -> dict[str, int]:
-    """Return the names of the lexicon: a person's have a gender, those of animals and towns any."""
+    """Return the names in the lexicon with gender and number; names of pets and towns can have either gender."""
     every = load_lexicon().names
     genders = dict.fromkeys((*every.pets, *every.towns), SINGULAR)
     return genders | dict.fromkeys(every.f, FS) | dict.fromkeys(every.m, MS)

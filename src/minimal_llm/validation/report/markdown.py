@@ -1,4 +1,4 @@
-"""Pieces of a page in Markdown."""
+"""Building blocks of a Markdown page."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ _ESCAPES = str.maketrans({**_ENTITIES, **{character: f"\\{character}" for charac
 
 
 def escape(text: str) -> str:
-    """Return text on one line that Markdown, HTML and formulas take literally, in a table as well."""
+    """Return text on one line, escaped so that Markdown, HTML and formulas show it literally, even in a table."""
     return " ".join(text.split()).translate(_ESCAPES)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]], alignment: str) -> str:
-    """Return a table; `alignment` has a letter a column, l or r. Cells are Markdown."""
-    rule = ["---:" if side == "r" else "---" for side in alignment]
+    """Return a table; `alignment` has one letter per column, l or r. Cells are Markdown."""
+    rule = ["---:" if letter == "r" else "---" for letter in alignment]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *rows))
 
 
 def picture(path: str, alt: str, reading: str) -> str:
-    """Return a picture with the words that stand in for it, and under it what is to be read from it."""
+    """Return a picture with its alternative text, followed by a sentence on what it shows."""
     return f"![{alt}.]({path})\n\n{reading}\n"
 
 
 def folded(summary: str, content: str) -> str:
-    """Return content that a click on its summary unfolds."""
+    """Return content that is collapsed until its summary is clicked."""
     return f"<details>\n<summary>{summary}</summary>\n\n{content}\n</details>\n"
 
 

@@ -1,4 +1,4 @@
-"""data/report.md: what was trained on what, how good it is, what it writes. Every number is in a file of the run."""
+"""data/report.md: how the model was trained and how good it is. Every number comes from a file of the run."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from minimal_llm.corpus.languages import LANGUAGE_NAMES, LANGUAGES
 from minimal_llm.corpus.manifest import CorpusManifest
 from minimal_llm.inference.benchmark import STREAMS
 from minimal_llm.inference.latency import milliseconds
-from minimal_llm.validation.gates import Gate, all_passed
+from minimal_llm.validation.gates import Gate
 from minimal_llm.validation.report.markdown import escape, folded, listed, picture, table
 from minimal_llm.validation.report.provenance import describe_corpus, duration, provenance_tables
 from minimal_llm.validation.samples import PROMPTS, Sample
 
 RUNTIMES = {"fp32": "PyTorch", "onnx": "ONNX", "onnx_int8": "ONNX int8"}  # by their names in metrics/inference.json
-ENDS = (".", "!", "?", ".”", "!”", "?”", ".’", "!’", "?’", ".»", "!»", "?»", '."', '!"', '?"')  # of a whole sentence
-# What a gate asks, how its figures are written, and on which side of its bound they have to be.
+SENTENCE_ENDS = (".", "!", "?", ".”", "!”", "?”", ".’", "!’", "?’", ".»", "!»", "?»", '."', '!"', '?"')
+# For each gate: its label, the format of its value, and how the value is compared with its bound.
 GATES = {
     "validation_loss": ("validation loss", "{:.3f}", "at most"),
-    "gap": ("gap between validation and training loss", "{:.3f}", "at most"),
-    "train_loss_falls": ("training loss falls in every epoch", "", ""),
-    "repetition": ("words that repeat themselves in the samples", "{:.2%}", "at most"),
+    "gap": ("generalization gap (validation - training loss)", "{:.3f}", "at most"),
+    "train_loss_falls": ("training loss decreases every epoch", "", ""),
+    "repetition": ("repeated word sequences in samples", "{:.2%}", "at most"),
     "language_en": ("English prompts continued in English", "{:.0%}", "at least"),
     "language_es": ("Spanish prompts continued in Spanish", "{:.0%}", "at least"),
-    "agreement_en": ("word groups that agree, English", "{:.1%}", "at least"),
-    "agreement_es": ("word groups that agree, Spanish", "{:.1%}", "at least"),
-    "int8_loss_increase": ("loss added by int8 weights", "{:.4f}", "at most"),
+    "agreement_en": ("grammatical agreement in English stories", "{:.1%}", "at least"),
+    "agreement_es": ("grammatical agreement in Spanish stories", "{:.1%}", "at least"),
+    "int8_loss_increase": ("loss increase from int8 quantization", "{:.4f}", "at most"),
     "safety_recall": ("unsafe prompts blocked", "{:.1%}", "at least"),
-    "safety_false_positives": ("sentences of the validation text blocked", "{:.2%}", "at most"),
-    "rss_mb": ("resident memory", "{:.0f} MB", "at most"),
+    "safety_false_positives": ("validation sentences blocked (false positives)", "{:.2%}", "at most"),
+    "rss_mb": ("resident memory (RSS)", "{:.0f} MB", "at most"),
     "peak_mb": ("peak memory", "{:.0f} MB", "at most"),
-    "latency_p95_ms": ("next token, p95", "{:.2f} ms", "at most"),
+    "latency_p95_ms": ("next-token latency, p95", "{:.2f} ms", "at most"),
 }
 
 
 @dataclass(frozen=True)
 class Report:
-    """The material of the page: files of the run by their content, figures of validation, gates and samples."""
+    """Everything the page shows: the contents of the run's files, and the validation results, gates and samples."""
 
     manifest: CorpusManifest
     training: Mapping[str, Any]  # training_metrics.json
@@ -53,37 +53,37 @@ class Report:
 
     @property
     def gates(self) -> Mapping[str, Gate]:
-        """All gates by their names."""
+        """All gates by name."""
         return {**self.quality_gates, **self.budget_gates}
 
 
 def render_report(report: Report) -> str:
-    """Return the page as Markdown. Its pictures are in the folder plots/ beside it."""
-    sections = (_heading, _samples, _learning, _quality, _cost, _making, _gates, _safety, _again, _history)
+    """Return the page as Markdown. Its pictures are in the folder plots/ next to it."""
+    sections = (_summary, _samples, _training, _quality, _cost, _recipe, _checks, _safety, _reproduce, _history)
     return "\n".join(section(report) for section in sections)
 
 
-def _heading(report: Report) -> str:
+def _summary(report: Report) -> str:
     fp32, int8 = report.inference["fp32"], report.inference["onnx_int8"]
-    passed = sum(gate.passed for gate in report.gates.values())
-    missed = "" if all_passed(report.gates) else f"; missed: {', '.join(_missed(report))}"
+    failed = [GATES[name][0] for name, gate in report.gates.items() if not gate.passed]
+    passed = f"**{len(report.gates) - len(failed)} of {len(report.gates)}** passed"
     quality = report.quality
     rows = [
         (
             "quality",
-            f"validation loss **{quality['val_loss']:.3f}** nats a token, perplexity {quality['val_perplexity']:.1f}, "
-            f"{quality['val_bits_per_byte']:.3f} bits a byte",
+            f"validation loss **{quality['val_loss']:.3f}** nats per token, perplexity "
+            f"{quality['val_perplexity']:.1f}, {quality['val_bits_per_byte']:.3f} bits per byte",
         ),
-        ("speed", f"**{fp32['tokens_per_s']:,.0f}** tokens/s on one thread, {int8['tokens_per_s']:,.0f} as int8"),
-        ("memory", f"**{fp32['peak_mb']:.0f} MB** at the peak, {int8['peak_mb']:.0f} MB as int8"),
-        ("file", f"{fp32['model_file_mb']:.1f} MB, {int8['model_file_mb']:.1f} MB as int8"),
-        ("gates", f"**{passed} of {len(report.gates)}** passed{missed}"),
+        ("speed", f"**{fp32['tokens_per_s']:,.0f}** tokens/s on one thread; int8: {int8['tokens_per_s']:,.0f}"),
+        ("peak memory", f"**{fp32['peak_mb']:.0f} MB**; int8: {int8['peak_mb']:.0f} MB"),
+        ("file size", f"{fp32['model_file_mb']:.1f} MB; int8: {int8['model_file_mb']:.1f} MB"),
+        ("checks", passed + (f"; failed: {', '.join(failed)}" if failed else "")),
         ("model", f"version {report.training['model_version']}, run `{report.training['run_id']}`"),
     ]
     final = report.training["final_metrics"]
     return f"""# Report card
 
-A language model of **{final["parameters"]:,} parameters** for English and Spanish, trained from scratch in \
+An English and Spanish language model with **{final["parameters"]:,} parameters**, trained from scratch in \
 **{duration(report.speed["total_seconds"])}**.
 Corpus: **{report.manifest.source}**, {describe_corpus(report.manifest)}.
 {_notices(report.manifest)}
@@ -93,14 +93,14 @@ Corpus: **{report.manifest.source}**, {describe_corpus(report.manifest)}.
 def _notices(manifest: CorpusManifest) -> str:
     notices = []
     if manifest.source == "primer":
-        notices.append("> Trained on the embedded **primer**: its figures say nothing about books.\n")
+        notices.append("> Trained on the embedded **primer**: these results do not carry over to real books.\n")
     if manifest.fallback:
-        notices.append("> **No mirror could be reached**, so the primer took the place of the books.\n")
+        notices.append("> **No mirror could be reached**, so the primer was used instead of the books.\n")
     return "".join("\n" + notice for notice in notices)
 
 
 def _samples(report: Report) -> str:
-    parts = ["## What it writes\n\nThe prompt is bold; the rest is the model's.\n"]
+    parts = ["## Samples\n\nPrompts are in bold; the model wrote the rest.\n"]
     for language, name in LANGUAGE_NAMES.items():
         parts.append(f"**{name}**\n")
         parts += [f"> {_quote(sample)}\n" for sample in report.samples if sample.language == language]
@@ -112,69 +112,71 @@ def _quote(sample: Sample) -> str:
     bold = f"**{escape(prompt)}**" if prompt else ""
     rest = sample.text.removeprefix(prompt)
     space = " " if rest.startswith(" ") else ""
-    return bold + space + escape(rest) + ("" if rest.endswith(ENDS) else " …")
+    return bold + space + escape(rest) + ("" if rest.endswith(SENTENCE_ENDS) else " …")
 
 
-def _learning(report: Report) -> str:
+def _training(report: Report) -> str:
     configuration, history = report.training["configuration"], report.training["epoch_history"]
     first, last = history[0], history[-1]
-    clip = configuration["train.gradient_clip"]
     loss = picture(
         "plots/loss.png",
-        f"Training and validation loss against epochs. Training goes from {first['train_loss']:.3f} to "
+        f"Training and validation loss by epoch. Training goes from {first['train_loss']:.3f} to "
         f"{last['train_loss']:.3f}, validation from {first['val_loss']:.3f} to {last['val_loss']:.3f}",
         _read_loss(report),
     )
     rate = picture(
         "plots/learning_rate.png",
-        f"Learning rate against epochs, {last['learning_rate']:.2g} at the end",
-        f"The schedule: up to {configuration['train.learning_rate']:g} over the first "
-        f"{configuration['train.warmup_steps']} steps (a tenth of the run, if that is less), then down along a cosine "
-        f"to {configuration['train.min_learning_rate_ratio']:.0%} of it.",
+        f"Learning rate by epoch, {last['learning_rate']:.2g} at the end",
+        f"Linear warm-up to {configuration['train.learning_rate']:g} over the first "
+        f"{configuration['train.warmup_steps']} steps (or a tenth of the run, if that is less), then cosine decay to "
+        f"{configuration['train.min_learning_rate_ratio']:.0%} of the peak.",
     )
+    norms = f"from {first['gradient_norm']:.2f} in the first epoch to {last['gradient_norm']:.2f} in the last"
     norm = picture(
         "plots/gradient_norm.png",
-        f"Mean gradient norm of each epoch, from {first['gradient_norm']:.2f} to {last['gradient_norm']:.2f}",
-        f"The mean norm goes from {first['gradient_norm']:.2f} in the first epoch to {last['gradient_norm']:.2f} in "
-        f"the last; a step with more than {clip:g} is scaled down to that.",
+        f"Mean gradient norm by epoch, {norms}",
+        f"The mean gradient norm goes {norms}. "
+        f"Gradients with a norm above {configuration['train.gradient_clip']:g} are clipped.",
     )
-    return f"## How it learned\n\n{loss}\n{rate}\n{norm}"
+    return f"## Training\n\n{loss}\n{rate}\n{norm}"
 
 
 def _read_loss(report: Report) -> str:
     final, quality = report.training["final_metrics"], report.quality
     epochs, best = final["epochs"], final["best_epoch"]
-    told = f"The validation loss is lowest after epoch {best} of {epochs}: {final['val_loss']:.3f}."
+    trend = ""
     if final["converged"]:
-        told += f" From epoch {final['plateau_epoch']} on it hardly falls."
+        trend = f" From epoch {final['plateau_epoch']} on it barely improves."
     elif best == epochs:
-        told += " It was still falling: more epochs may help."
+        trend = " It was still decreasing, so more epochs may help."
     return (
-        f"{told} The training loss of that epoch is {quality['train_loss']:.3f}, a gap of {quality['gap']:.3f}; with "
-        f"the same weights and no dropout on both sides the gap is {quality['gap_without_dropout']:.3f}."
+        f"Validation loss is lowest after epoch {best} of {epochs}: {final['val_loss']:.3f}.{trend} Training loss in "
+        f"that epoch is {quality['train_loss']:.3f}, a generalization gap of {quality['gap']:.3f}. With the same "
+        f"weights and no dropout on either split, the gap is {quality['gap_without_dropout']:.3f}."
     )
 
 
 def _quality(report: Report) -> str:
     quality = report.quality
-    there = {name: LANGUAGE_NAMES[name] for name in LANGUAGES if "loss" in quality[name]}
+    present = {name: LANGUAGE_NAMES[name] for name in LANGUAGES if "loss" in quality[name]}
     rows = [
         (label, f"{part['loss']:.3f}", f"{part['perplexity']:.1f}", f"{part['bits_per_byte']:.3f}")
-        for label, part in ((label, quality[name]) for name, label in there.items())
+        for label, part in ((label, quality[name]) for name, label in present.items())
     ]
-    bits = {label: f"{quality[name]['bits_per_byte']:.3f}" for name, label in there.items()}
-    told = f"A byte of text costs the model {listed([f'{value} bits in {label}' for label, value in bits.items()])}"
-    if len(there) == 1:
-        told += f"; the validation text has no {next(LANGUAGE_NAMES[name] for name in LANGUAGES if name not in there)}"
+    bits = {label: f"{quality[name]['bits_per_byte']:.3f}" for name, label in present.items()}
+    reading = f"The model needs {listed([f'{value} bits per byte of {label}' for label, value in bits.items()])}"
+    if len(present) == 1:
+        missing = next(LANGUAGE_NAMES[name] for name in LANGUAGES if name not in present)
+        reading += f". The validation text contains no {missing}"
     else:
-        easier = min(there, key=lambda name: float(quality[name]["bits_per_byte"]))
-        told += f": {there[easier]} is the easier one for it"
+        easier = min(present, key=lambda name: float(quality[name]["bits_per_byte"]))
+        reading += f", so {present[easier]} is the easier language for it"
         whole = [quality[f"val_{name}"] for name in ("loss", "perplexity", "bits_per_byte")]
         rows.append(("both", f"{whole[0]:.3f}", f"{whole[1]:.1f}", f"{whole[2]:.3f}"))
-    alt = f"Bars of the bits that a byte costs: {', '.join(f'{label} {value}' for label, value in bits.items())}"
-    bars = picture("plots/bits_per_byte.png", alt, f"{told}.")
-    figures = table(("on text that it has not seen", "loss, nats a token", "perplexity", "bits a byte"), rows, "lrrr")
-    return f"## How good it is\n\n{figures}\n{bars}{_agreement(quality)}"
+    alt = f"Bits per byte by language: {', '.join(f'{label} {value}' for label, value in bits.items())}"
+    bars = picture("plots/bits_per_byte.png", alt, f"{reading}.")
+    metrics = table(("held-out text", "loss (nats per token)", "perplexity", "bits per byte"), rows, "lrrr")
+    return f"## Quality\n\n{metrics}\n{bars}{_agreement(quality)}"
 
 
 def _agreement(quality: Mapping[str, Any]) -> str:
@@ -183,45 +185,45 @@ def _agreement(quality: Mapping[str, Any]) -> str:
         for name, label in LANGUAGE_NAMES.items()
         if "agreement" in quality[name]
     ]
-    return f"\nWord groups that agree in the stories that it writes: {listed(parts)}.\n" if parts else ""
+    return f"\nWord groups with correct agreement in generated stories: {listed(parts)}.\n" if parts else ""
 
 
 def _cost(report: Report) -> str:
-    figures = {label: report.inference[name] for name, label in RUNTIMES.items()}
+    costs = {label: report.inference[name] for name, label in RUNTIMES.items()}
     rows = [
         (
             label,
-            milliseconds(part["latency_p50_ms"]),
-            milliseconds(part["latency_p95_ms"]),
-            f"{part['tokens_per_s']:,.0f}",
-            f"{part[f'tokens_per_s_{STREAMS}_streams']:,.0f}",
-            f"{part['ready_seconds']:.2f}",
-            f"{part['rss_mb']:.0f}",
-            f"{part['peak_mb']:.0f}",
-            f"{part['model_file_mb']:.1f}",
+            milliseconds(cost["latency_p50_ms"]),
+            milliseconds(cost["latency_p95_ms"]),
+            f"{cost['tokens_per_s']:,.0f}",
+            f"{cost[f'tokens_per_s_{STREAMS}_streams']:,.0f}",
+            f"{cost['ready_seconds']:.2f}",
+            f"{cost['rss_mb']:.0f}",
+            f"{cost['peak_mb']:.0f}",
+            f"{cost['model_file_mb']:.1f}",
         )
-        for label, part in figures.items()
+        for label, cost in costs.items()
     ]
-    streams = f"with {STREAMS} streams"
-    head = ("", "p50, ms", "p95, ms", "tokens/s", streams, "ready, s", "resident, MB", "peak, MB", "file, MB")
+    streams = f"{STREAMS} streams (tokens/s)"
+    head = ("runtime", "p50 (ms)", "p95 (ms)", "tokens/s", streams, "load (s)", "RSS (MB)", "peak (MB)", "file (MB)")
     p50, p95 = (
-        listed([f"{milliseconds(part[key])} ms with {label}" for label, part in figures.items()])
+        listed([f"{milliseconds(cost[key])} ms with {label}" for label, cost in costs.items()])
         for key in ("latency_p50_ms", "latency_p95_ms")
     )
     latency = picture(
         "plots/latency.png",
-        "Histograms of the time for the next token, one a runtime, with the medians and the 95th percentiles marked",
-        f"Half of the tokens come within {p50}; 95% within {p95}.",
+        "Histogram of next-token latency for each runtime, with its median and 95th percentile",
+        f"Half of the tokens arrive within {p50}; 95% within {p95}.",
     )
     memory = picture(
-        "plots/memory.png", f"Bars of the memory that {listed(list(RUNTIMES.values()))} take", _read_memory(report)
+        "plots/memory.png", f"Bar chart of the memory used by {listed(list(RUNTIMES.values()))}", _read_memory(report)
     )
-    return f"""## How fast and how large
+    return f"""## Speed and size
 
-One thread, each runtime in a process of its own. p50 and p95 are of the time for the next token.
+On one thread, each runtime in a process of its own. p50 and p95 are percentiles of next-token latency.
 
 {table(head, rows, "lrrrrrrrr")}
-int8 weights change the validation loss by {report.quality["int8"]["loss_increase"]:+.4f}.
+int8 quantization changes the validation loss by {report.quality["int8"]["loss_increase"]:+.4f}.
 
 {latency}
 {memory}"""
@@ -234,49 +236,55 @@ def _read_memory(report: Report) -> str:
         for name, label in RUNTIMES.items()
         if report.inference[name]["rss_mb"] > resident or report.inference[name]["peak_mb"] > peak
     ]
-    told = f"Over budget: {listed(over)}" if over else "All of them stay within the budgets"
-    return f"{told}; these are {resident:g} MB resident and {peak:g} MB at the peak."
+    budgets = f"{resident:g} MB resident and {peak:g} MB peak"
+    return f"Over the budgets of {budgets}: {listed(over)}." if over else f"All are within the budgets of {budgets}."
 
 
-def _making(report: Report) -> str:
+def _recipe(report: Report) -> str:
     tables = provenance_tables(report.manifest, report.training, report.speed, report.train_tokens, report.val_tokens)
-    return f"## How it was made\n\n{tables}"
+    return f"## Corpus and recipe\n\n{tables}"
 
 
-def _gates(report: Report) -> str:
+def _checks(report: Report) -> str:
     rows = []
     for name, gate in report.gates.items():
-        label, form, side = GATES[name]
+        label, form, comparison = GATES[name]
         if isinstance(gate.value, bool):
             value, bound = "yes" if gate.value else "no", "yes"
         else:
-            value, bound = form.format(gate.value), f"{side} {_short(form, gate.bound)}"
-        rows.append((label, value, bound, "passed" if gate.passed else "**missed**"))
-    return f"## Gates\n\n{table(('', 'here', 'asked', ''), rows, 'lrrl')}"
+            value, bound = form.format(gate.value), f"{comparison} {_bound(form, gate.bound)}"
+        rows.append((label, value, bound, "passed" if gate.passed else "**failed**"))
+    return f"## Checks\n\n{table(('check', 'value', 'required', 'result'), rows, 'lrrl')}"
+
+
+def _bound(form: str, bound: float) -> str:
+    """Return a bound in the unit of its value, without trailing zeros."""
+    number = 100 * bound if "%" in form else bound
+    return f"{number:g}" + form.partition("}")[2] + ("%" if "%" in form else "")
 
 
 def _safety(report: Report) -> str:
     safety = report.quality["safety"]
     return f"""## Safety filter
 
-It blocks {safety["false_positives"]} of {safety["sentences"]:,} sentences of the validation text,
-{safety["recall"]:.1%} of {safety["prompts"]} unsafe prompts that its author knew, and {safety["recall_new"]:.1%} of
-{safety["prompts_new"]} written afterwards: it is a blocklist, no guarantee.
+It blocks {safety["false_positives"]} of {safety["sentences"]:,} sentences of the validation text, \
+{safety["recall"]:.1%} of the {safety["prompts"]} unsafe prompts known when its rules were written, and \
+{safety["recall_new"]:.1%} of {safety["prompts_new"]} written later. It is a blocklist, not a guarantee.
 """
 
 
-def _again(report: Report) -> str:
-    own = " The texts are yours: have them where `params.yaml` says.\n" if report.manifest.source == "files" else ""
-    return f"""## Do it again
+def _reproduce(report: Report) -> str:
+    own_text = "The corpus is your own text: keep the files where `params.yaml` points.\n"
+    return f"""## Reproduce it
 
 ```sh
 git clone <this repository> minimal-llm && cd minimal-llm
-make train     # the whole pipeline, with the parameters in params.yaml
-make verify    # trains once more and compares with what dvc.lock records
+make train     # run the whole pipeline with the parameters in params.yaml
+make verify    # train again and compare with what dvc.lock records
 ```
 
-Equal inputs on an equal machine give equal bytes; elsewhere the losses agree closely.
-{own}"""
+The same inputs on the same kind of machine give identical bytes; elsewhere the losses agree closely.
+{own_text if report.manifest.source == "files" else ""}"""
 
 
 def _history(report: Report) -> str:
@@ -292,20 +300,7 @@ def _history(report: Report) -> str:
         for row in history
     ]
     head = ("epoch", "training loss", "validation loss", "learning rate", "gradient norm")
+    metrics = folded("Metrics for every epoch", table(head, rows, "rrrrr"))
     written = [(f"{row['epoch']}", *(escape(row["samples"][name]) for name in LANGUAGES)) for row in history]
-    figures = folded("The figures of every epoch", table(head, rows, "rrrrr"))
-    texts = folded(
-        "What it wrote after every epoch",
-        table(("epoch", *(LANGUAGE_NAMES[name] for name in LANGUAGES)), written, "rll"),
-    )
-    return f"## Epoch by epoch\n\n{figures}\n{texts}"
-
-
-def _missed(report: Report) -> list[str]:
-    return [GATES[name][0] for name, gate in report.gates.items() if not gate.passed]
-
-
-def _short(form: str, bound: float) -> str:
-    """Return a bound in the unit of its gate, without decimals that say nothing."""
-    number = 100 * bound if "%" in form else bound
-    return f"{number:g}" + form.partition("}")[2] + ("%" if "%" in form else "")
+    samples = table(("epoch", *(LANGUAGE_NAMES[name] for name in LANGUAGES)), written, "rll")
+    return f"## Epoch by epoch\n\n{metrics}\n{folded('Samples after every epoch', samples)}"

@@ -1,4 +1,4 @@
-"""How every picture looks, and how it becomes a file. Whoever draws with matplotlib starts here."""
+"""The look of every plot, and how a plot is saved as a PNG file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCALE = 2  # pixels of the file per pixel of a page
+SCALE = 2  # pixels in the file per pixel on the page
 INK, MUTED, GRID, PAPER = "#1f2933", "#66727f", "#e4e8ec", "#ffffff"
-# Distinguishable with all common kinds of colour blindness, and dark enough for text.
+# Distinguishable with all common kinds of color blindness, and dark enough for text.
 TRAINING, VALIDATION = "#0072b2", "#d55e00"
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -35,20 +35,17 @@ STYLE: dict[str, Any] = {
     "lines.solid_capstyle": "round",
 }
 
-
-COLOURS = 128  # of a file: enough for smooth edges
-
-
-FEW_EPOCHS = 12  # so few are drawn as dots as well: a line needs two
+PALETTE_COLORS = 128  # enough for smooth edges
+FEW_EPOCHS = 12  # up to this many, epochs are marked with dots too: a line needs two
 
 
 def png_of(figure: Figure) -> bytes:
-    """Return the picture with a palette, which takes a third of the bytes."""
+    """Return the figure as a PNG file with a palette, which takes a third of the bytes of a full-color one."""
     from PIL import Image
 
     pixels, content = io.BytesIO(), io.BytesIO()
     figure.savefig(pixels, format="rgba")
     size = figure.canvas.get_width_height()
     picture = Image.frombytes("RGBA", size, pixels.getvalue()).convert("RGB")
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(content, format="PNG", optimize=True)
+    picture.quantize(PALETTE_COLORS, dither=Image.Dither.NONE).save(content, format="PNG", optimize=True)
     return content.getvalue()
