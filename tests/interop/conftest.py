@@ -1,4 +1,4 @@
-"""Trained models to export. These tests need what `make test-export` installs: elsewhere nothing here is collected."""
+"""Trained models to export. These tests need the packages installed by `make test-export` and are skipped without."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.stages import run_stage, succeed
 if importlib.util.find_spec("llama_cpp") is None:
     collect_ignore_glob = ["test_*"]
 
-# The default shapes, and others in every respect: heads of another size, one layer, a vocabulary that is not round.
+# The default shapes, and a model that differs in every shape: head size, number of layers, an odd vocabulary size.
 SHAPES = {
     "default": "--epochs 1",
     "other": "--epochs 3 --layers 1 --d-model 64 --heads 8 --feed-forward 192 --max-seq-length 96 --batch-size 16",
@@ -28,7 +28,7 @@ VOCABULARY = {"default": "2000", "other": "1013"}
 
 @dataclass(frozen=True)
 class Exported:
-    """A trained model, its tokenizer, and a folder with its export in each format."""
+    """A trained model, its tokenizer, and a folder with an export in each format."""
 
     model: TinyTransformer
     tokenizer: Tokenizer
@@ -37,7 +37,7 @@ class Exported:
 
 @pytest.fixture(scope="session", params=list(SHAPES))
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """A small model of some shapes, trained by the stage scripts and exported."""
+    """A small model, trained by the stage scripts and exported."""
     folder = tmp_path_factory.mktemp(request.param)
     data = Artifacts(folder / "data")
     train = f"{SHAPES[request.param]} --threads 2 --compile never"

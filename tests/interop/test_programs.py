@@ -1,4 +1,4 @@
-"""Each export, loaded by the program that it is made for: the same token ids, logits and greedy continuations."""
+"""Every export gives the same token ids, logits and greedy continuations in the program it is made for."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ AWKWARD = [
 ]
 TOLERANCE = 1e-4
 CONTINUATION = 50
-MOST_TIES = 0.005  # of all paragraphs, with the small vocabularies of these tests
-FLOAT32 = 0  # in ggml; the cache of llama.cpp is otherwise in 16 bits
+MAX_TIES = 0.005  # fraction of the paragraphs, with the small vocabularies of these tests
+FLOAT32 = 0  # its number in ggml; llama.cpp's cache is 16-bit by default
 
 Logits = NDArray[np.float32]
 
 
 def paragraphs(exported: Exported) -> list[str]:
-    """Some hundred paragraphs of the corpus."""
+    """The first paragraphs of the corpus."""
     text = Artifacts(exported.folder / "data").corpus.read_text(encoding="utf-8")
     return text.split("\n")[:1500]
 
@@ -64,13 +64,13 @@ def with_start(exported: Exported, text: str) -> list[int]:
 
 @torch.inference_mode()
 def our_logits(exported: Exported, ids: Sequence[int]) -> Logits:
-    """(T, V): what follows each of T tokens."""
+    """Return the logits after each of T tokens, (T, V)."""
     logits: Logits = exported.model.head(exported.model.hidden(torch.tensor([ids])))[0].numpy()
     return logits
 
 
 def greedy(ids: Sequence[int], last_logits: Callable[[list[int]], Logits], end: int) -> list[int]:
-    """The continuation by the likeliest token, of CONTINUATION tokens or up to the end."""
+    """Return the greedy continuation, of CONTINUATION tokens or up to the end token."""
     seen = list(ids)
     while len(seen) < len(ids) + CONTINUATION and end not in seen[len(ids) :]:
         seen.append(int(last_logits(seen).argmax()))
@@ -81,7 +81,7 @@ def our_continuation(exported: Exported, ids: Sequence[int]) -> list[int]:
     return greedy(ids, lambda seen: our_logits(exported, seen)[-1], exported.tokenizer.eos_id)
 
 
-def test_transformers_finds_the_same_token_ids_and_the_text_again(exported: Exported) -> None:
+def test_transformers_encodes_and_decodes_the_same_token_ids(exported: Exported) -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(exported.folder / "hf"))
     for text in [*PROMPTS, *AWKWARD, *paragraphs(exported)]:
         ids = tokenizer(text)["input_ids"]
@@ -89,7 +89,7 @@ def test_transformers_finds_the_same_token_ids_and_the_text_again(exported: Expo
         assert tokenizer.decode(ids, skip_special_tokens=True) == text
 
 
-def test_transformers_computes_the_same(exported: Exported) -> None:
+def test_transformers_computes_the_same_logits(exported: Exported) -> None:
     model = AutoModelForCausalLM.from_pretrained(str(exported.folder / "hf"))
     for text in PROMPTS:
         ids = with_start(exported, text)
@@ -101,22 +101,22 @@ def test_transformers_computes_the_same(exported: Exported) -> None:
         assert produced[0, len(short) :].tolist() == our_continuation(exported, short)
 
 
-def test_llama_cpp_finds_the_same_token_ids_and_the_text_again(exported: Exported) -> None:
+def test_llama_cpp_encodes_and_decodes_the_same_token_ids(exported: Exported) -> None:
     llama = Llama(str(exported.folder / "gguf" / "model.gguf"), n_ctx=0, verbose=False)
     texts = [*PROMPTS, *AWKWARD, *paragraphs(exported)]
     found = [llama.tokenize(text.encode(), add_bos=False, special=False) for text in texts]
     assert [llama.detokenize(ids).decode() for ids in found] == texts
     expected = exported.tokenizer.encode_all(texts)
     others = [number for number, ids in enumerate(found) if ids != expected[number]]
-    # Of two splits that are exactly as likely, llama.cpp takes the one whose first pieces are longer.
+    # Of two equally likely tokenizations, llama.cpp takes the one whose first tokens are longer.
     assert all(sorted(found[number]) == sorted(expected[number]) for number in others)
     assert all(number >= len(PROMPTS) + len(AWKWARD) for number in others)
-    assert len(others) <= len(texts) * MOST_TIES
+    assert len(others) <= len(texts) * MAX_TIES
     assert llama.tokenize(b"<s>a", add_bos=False, special=True) == with_start(exported, "a")
 
 
 @pytest.mark.parametrize(("cache", "tolerance"), [({"type_k": FLOAT32, "type_v": FLOAT32}, TOLERANCE), ({}, 0.05)])
-def test_llama_cpp_computes_the_same(exported: Exported, cache: dict[str, Any], tolerance: float) -> None:
+def test_llama_cpp_computes_the_same_logits(exported: Exported, cache: dict[str, Any], tolerance: float) -> None:
     llama = Llama(str(exported.folder / "gguf" / "model.gguf"), n_ctx=0, logits_all=True, verbose=False, **cache)
     for text in PROMPTS:
         ids = with_start(exported, text)
@@ -130,7 +130,7 @@ def test_llama_cpp_computes_the_same(exported: Exported, cache: dict[str, Any], 
 
 
 def evaluated(llama: Llama, ids: Sequence[int]) -> Logits:
-    """(V,) logits after some tokens, of which llama.cpp reads those that it has not seen."""
+    """Return the logits after some tokens, (V,); llama.cpp evaluates only those it has not seen."""
     llama.eval(ids[llama.n_tokens :] if 0 < llama.n_tokens < len(ids) else restarted(llama, ids))
     last: Logits = llama.scores[llama.n_tokens - 1]
     return last
@@ -141,7 +141,7 @@ def restarted(llama: Llama, ids: Sequence[int]) -> Sequence[int]:
     return ids
 
 
-def test_onnx_runtime_computes_the_same_whole_and_token_by_token(exported: Exported) -> None:
+def test_onnx_runtime_computes_the_same_logits_at_once_and_token_by_token(exported: Exported) -> None:
     session = onnxruntime.InferenceSession(str(exported.folder / "onnx" / "model.onnx"))
     shape = exported.model.architecture
     empty = np.zeros((shape.layers, 2, 1, shape.heads, 0, shape.d_model // shape.heads), np.float32)
@@ -175,7 +175,7 @@ def test_the_program_in_the_card_runs(exported: Exported, name: str) -> None:
     assert len(done.stdout) > 50
 
 
-def test_a_tokenizer_of_single_characters_is_the_same_too(exported: Exported, tmp_path: Path) -> None:
+def test_a_character_tokenizer_gives_the_same_token_ids(exported: Exported, tmp_path: Path) -> None:
     config = TokenizerConfig(name="t", vocab_size=1000, model_type="char", threads=1)
     tokenizer = train_tokenizer(paragraphs(exported), config)
     model = TinyTransformer(Architecture(tokenizer.vocab_size, 1, 64, 2, 128, 32))

@@ -1,4 +1,4 @@
-"""The trained model in the formats of other programs, each a folder with weights, tokenizer and model card."""
+"""Export a trained model for use in other programs, as a folder with weights, tokenizer and model card."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from minimal_llm.common.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Format:
-    """A format: the module that writes it, the files that it consists of, and what it takes to read it."""
+    """An export format: the module that writes it, its files, and the packages needed to load it."""
 
     module: str
     files: tuple[str, ...]
@@ -34,22 +34,24 @@ CARD = "README.md"
 
 
 def export(model_path: Path, tokenizer_path: Path, data_folder: Path, format_name: str, output: Path) -> None:
-    """Write a model as the folder `output`, whole or not at all; equal inputs give equal bytes.
+    """Export a model to the folder `output`, completely or not at all; the same inputs give the same bytes.
 
-    `data_folder` has the manifest and the metrics for the model card, where there are any. An earlier export in the
-    place of `output` is replaced.
+    The manifest and metrics for the model card are read from `data_folder` if they exist. An earlier export in
+    `output` is replaced.
 
     Raises:
-        ConfigurationError: no such format, its library is missing, the format cannot hold the tokenizer, or something
-            else is in the place of `output`.
+        ConfigurationError: the format does not exist, its library is not installed, it cannot represent the
+            tokenizer, or `output` contains something other than an export.
         TokenizerError, CorpusError, ValidationError: an input is missing, damaged, or belongs to another model.
         OSError: the folder cannot be written.
     """
     if format_name not in FORMATS:
-        raise ConfigurationError(f"there is no format {format_name!r}", remedy=f"choose one of: {', '.join(FORMATS)}")
+        raise ConfigurationError(
+            f"unknown export format {format_name!r}", remedy=f"choose one of: {', '.join(FORMATS)}"
+        )
     chosen = FORMATS[format_name]
     module = _load(format_name, chosen)
-    # These take torch in. Whoever only lists the formats does without.
+    # These import torch, which listing the formats does not need.
     from minimal_llm.export.folder import write_folder
     from minimal_llm.export.model_card import Usage, read_facts, render_card
     from minimal_llm.export.source import load_source
@@ -67,6 +69,6 @@ def _load(format_name: str, chosen: Format) -> ModuleType:
         return importlib.import_module(f"minimal_llm.export.{chosen.module}")
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"the format {format_name} needs the package {error.name}, which is not installed",
+            f"export format {format_name} requires the package {error.name}, which is not installed",
             remedy="pip install 'minimal-llm[export]'",
         ) from error

@@ -1,4 +1,4 @@
-"""gguf: one file with weights and tokenizer for llama.cpp."""
+"""Format gguf: one file with weights and tokenizer, for llama.cpp."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 
 from minimal_llm.export.source import Source, renamed_weights
-from minimal_llm.export.vocabulary import Piece, vocabulary_pieces
+from minimal_llm.export.vocabulary import Entry, vocabulary_entries
 from minimal_llm.model.transformer import NORM_EPSILON, ROPE_BASE
 
 OUTER = {"embedding": "token_embd", "norm": "output_norm", "head": "output"}
@@ -32,10 +32,10 @@ TOKEN_TYPES = {
     "control": gguf.TokenType.CONTROL,
     "byte": gguf.TokenType.BYTE,
 }
-# Of the tokenizers in llama.cpp this is the one that looks for the likeliest split and spells the rest in bytes:
-# "llama" merges pairs, "t5" turns a line end into <unk>. It takes spaces as they are.
+# The only tokenizer in llama.cpp that does unigram tokenization with byte fallback: "llama" merges pairs, "t5" turns a
+# line break into <unk>. It leaves spaces as they are.
 TOKENIZER = "plamo2"
-# It rounds score * 10,000 to an integer; -1,000 is its score of an unknown character, below -2,000 nothing matches.
+# It rounds score * 10,000 to an integer, gives an unknown character -1,000, and never matches entries below -2,000.
 UNKNOWN_SCORE = -1000
 NEVER_SCORE = -3000.0
 
@@ -46,17 +46,17 @@ model = Llama("model.gguf", n_ctx=0, verbose=False)
 print(model("Once upon a time", max_tokens=50, temperature=0.8, top_k=40)["choices"][0]["text"])
 """
 NOTE = """\
-The file needs a llama.cpp that knows the tokenizer `plamo2`. Token ids are those of the SentencePiece model that it was
-trained with, with two exceptions: a U+FEFF at the start of a text is dropped, and of two splits that are exactly as
-likely (the same pieces in another order, `a` `d` `ada` and `ada` `d` `a`) the other may be taken. The programs of
-llama.cpp do not put `<s>` before a text by themselves: `llama-cli -m model.gguf -n 50 -p '<s>Once upon a time'`."""
+Requires a version of llama.cpp that supports the `plamo2` tokenizer. Token ids match those of the SentencePiece model
+used in training, with two exceptions: a U+FEFF at the start of a text is dropped, and a text with two equally likely
+tokenizations (the same tokens in another order, such as `a` `d` `ada` and `ada` `d` `a`) may get the other one. The
+llama.cpp programs do not add `<s>` to a prompt themselves: `llama-cli -m model.gguf -n 50 -p '<s>Once upon a time'`."""
 
 
 def files(source: Source) -> dict[str, bytes]:
-    """Return the content of each file of the export by its name; equal models give equal bytes.
+    """Return the content of each exported file by name; the same model gives the same bytes.
 
     Raises:
-        ConfigurationError: llama.cpp has no equal of the tokenizer.
+        ConfigurationError: llama.cpp has no equivalent of the tokenizer.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.gguf"
@@ -90,25 +90,25 @@ def _add_architecture(writer: gguf.GGUFWriter, source: Source) -> None:
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, source: Source) -> None:
-    pieces = vocabulary_pieces(source.tokenizer)
+    entries = vocabulary_entries(source.tokenizer)
     writer.add_tokenizer_model(TOKENIZER)
-    writer.add_token_list([piece.text for piece in pieces])
-    writer.add_token_scores(scaled_scores(pieces))
-    writer.add_token_types([TOKEN_TYPES[piece.kind] for piece in pieces])
+    writer.add_token_list([entry.text for entry in entries])
+    writer.add_token_scores(scaled_scores(entries))
+    writer.add_token_types([TOKEN_TYPES[entry.kind] for entry in entries])
     writer.add_bos_token_id(source.tokenizer.bos_id)
     writer.add_eos_token_id(source.tokenizer.eos_id)
     writer.add_pad_token_id(source.tokenizer.eos_id)
-    writer.add_unk_token_id(next(number for number, piece in enumerate(pieces) if piece.kind == "unknown"))
+    writer.add_unk_token_id(next(number for number, entry in enumerate(entries) if entry.kind == "unknown"))
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
     writer.add_add_space_prefix(False)
 
 
-def scaled_scores(pieces: list[Piece]) -> list[float]:
-    """Return the scores times the largest power of two that leaves all above that of an unknown character.
+def scaled_scores(entries: list[Entry]) -> list[float]:
+    """Return the scores scaled by the largest power of two that keeps all of them above an unknown character's.
 
-    Only sums of scores are compared, so the factor changes nothing but how little the rounding loses.
+    llama.cpp only compares sums of scores, so the factor just reduces what is lost to rounding.
     """
-    worst = max(-piece.score for piece in pieces if piece.kind == "normal")
+    worst = max(-entry.score for entry in entries if entry.kind == "normal")
     factor = 2.0 ** math.floor(math.log2((-UNKNOWN_SCORE - 1) / max(worst, 1.0)))
-    return [piece.score * factor if piece.kind == "normal" else NEVER_SCORE for piece in pieces]
+    return [entry.score * factor if entry.kind == "normal" else NEVER_SCORE for entry in entries]

@@ -1,4 +1,4 @@
-"""hf: a folder that AutoModelForCausalLM and AutoTokenizer of transformers load as a Llama."""
+"""Format hf: a folder that AutoModelForCausalLM and AutoTokenizer of transformers load as a Llama model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from minimal_llm.export.source import Source, Weight, renamed_weights
-from minimal_llm.export.vocabulary import vocabulary_pieces
+from minimal_llm.export.vocabulary import vocabulary_entries
 from minimal_llm.inference.sampling import Sampling
 from minimal_llm.model.transformer import NORM_EPSILON, ROPE_BASE
 from minimal_llm.tokenizer.tokenizer import Tokenizer
@@ -27,8 +27,8 @@ INNER = {
     "up": "mlp.up_proj",
     "down": "mlp.down_proj",
 }
-# A text that spells a byte or control piece must not become it: cut off its first character.
-SPELLED_PIECE = "<(?=(?:unk|/?s|0x[0-9A-F]{2})>)"
+# Text that spells out a byte or control token must not become that token: split off its first character.
+SPELLED_OUT = "<(?=(?:unk|/?s|0x[0-9A-F]{2})>)"
 
 USAGE = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -38,14 +38,14 @@ model = AutoModelForCausalLM.from_pretrained(".")
 inputs = tokenizer("Once upon a time", return_tensors="pt")
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=50)[0], skip_special_tokens=True))
 """
-NOTE = "The token ids of any text are those of the SentencePiece model that it was trained with, `<s>` before them."
+NOTE = "Token ids match those of the SentencePiece model used in training, with `<s>` prepended."
 
 
 def files(source: Source) -> dict[str, bytes]:
-    """Return the content of each file of the export by its name; equal models give equal bytes.
+    """Return the content of each exported file by name; the same model gives the same bytes.
 
     Raises:
-        ConfigurationError: transformers has no equal of the tokenizer.
+        ConfigurationError: transformers has no equivalent of the tokenizer.
     """
     return {
         "config.json": _json(_config(source)),
@@ -105,26 +105,26 @@ def _weights(source: Source) -> dict[str, Weight]:
 
 
 def halves_from_pairs(weight: Weight, heads: int) -> Weight:
-    """Return a (C, C) projection whose rotary pair i is rows (i, i + D/2) of each head, where it was (2i, 2i + 1)."""
+    """Reorder the rows of a (C, C) projection: rotary pair i of a head moves from rows (2i, 2i + 1) to (i, i + D/2)."""
     width = weight.shape[1]
     return weight.reshape(heads, -1, 2, width).swapaxes(1, 2).reshape(-1, width)
 
 
 def _tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
-    pieces = vocabulary_pieces(tokenizer)
-    special = [(number, piece.text) for number, piece in enumerate(pieces) if piece.kind in ("unknown", "control")]
-    begin = pieces[tokenizer.bos_id].text
+    entries = vocabulary_entries(tokenizer)
+    special = [(number, entry.text) for number, entry in enumerate(entries) if entry.kind in ("unknown", "control")]
+    begin = entries[tokenizer.bos_id].text
     first, second = ([{"SpecialToken": {"id": begin, "type_id": n}}, _sequence(n)] for n in (0, 1))
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [_added_token(number, text) for number, text in special],
-        # The pieces hold plain spaces, so nothing marks the spaces of a text and a mark in it is just a character.
+        # The vocabulary has plain spaces, so text needs no space markers and a U+2581 in it is an ordinary character.
         "normalizer": None,
         "pre_tokenizer": {
             "type": "Split",
-            "pattern": {"Regex": SPELLED_PIECE},
+            "pattern": {"Regex": SPELLED_OUT},
             "behavior": "Isolated",
             "invert": False,
         },
@@ -137,8 +137,8 @@ def _tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
         "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
         "model": {
             "type": "Unigram",
-            "unk_id": next(number for number, piece in enumerate(pieces) if piece.kind == "unknown"),
-            "vocab": [[piece.text, piece.score] for piece in pieces],
+            "unk_id": next(number for number, entry in enumerate(entries) if entry.kind == "unknown"),
+            "vocab": [[entry.text, entry.score] for entry in entries],
             "byte_fallback": True,
         },
     }
@@ -159,7 +159,7 @@ def _tokenizer_config(source: Source) -> dict[str, Any]:
         "bos_token": "<s>",
         "eos_token": "</s>",
         "unk_token": "<unk>",
-        "split_special_tokens": True,  # a text that spells <s> holds no <s>
+        "split_special_tokens": True,  # "<s>" in a text is not the token <s>
         "clean_up_tokenization_spaces": False,
         "model_max_length": source.architecture.max_seq_length,
     }

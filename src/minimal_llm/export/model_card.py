@@ -1,4 +1,4 @@
-"""README.md of an export, the model card. Every figure is computed from the model or read from a file of the run."""
+"""The model card: README.md of an export. Every number is computed from the model or read from a file of the run."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from minimal_llm.common.files import read_json, sha256_of_file
 from minimal_llm.corpus.manifest import CorpusManifest, read_manifest
 from minimal_llm.export.source import Source
 
-LICENCE = {
-    "gutenberg": "The books are in the public domain in the United States, as Project Gutenberg lists them. "
-    "Elsewhere, check the law where you live.",
-    "primer": "The primer is text that minimal-llm writes itself, from its own grammar and stories.",
-    "files": "The text was given by whoever trained the model, and so is its licence: ask them before you pass "
-    "this folder on.",
+LICENSE = {
+    "gutenberg": "According to Project Gutenberg, the books are in the public domain in the United States. "
+    "Elsewhere, check the laws of your country.",
+    "primer": "The primer is synthetic text that minimal-llm generates from its own grammar and stories.",
+    "files": "The text was supplied by whoever trained the model. Ask them about its license before you redistribute "
+    "this folder.",
 }
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the files beside a model say of it; None where there is no such file."""
+    """The contents of the files next to a model; None for a file that does not exist."""
 
     manifest: CorpusManifest | None
     training: Mapping[str, Any] | None  # metrics/train.json
@@ -33,7 +33,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Usage:
-    """How to load a format: its note on what differs from this project's own program, and a program in Python."""
+    """How to load an exported format: a note on its peculiarities, and a Python program."""
 
     name: str
     packages: str
@@ -42,10 +42,10 @@ class Usage:
 
 
 def read_facts(data_folder: Path, model_path: Path) -> Facts:
-    """Return what the files of a run say of a model; nothing on quality unless it is the best model of that run.
+    """Read the files of a run; metrics are left out unless the model is the best model of that run.
 
     Raises:
-        CorpusError: the manifest is not one.
+        CorpusError: the manifest is damaged.
         ValidationError: a metrics file is damaged.
     """
     data = Artifacts(data_folder)
@@ -57,15 +57,24 @@ def read_facts(data_folder: Path, model_path: Path) -> Facts:
 
 
 def render_card(source: Source, facts: Facts, usage: Usage) -> str:
-    """Return the card as Markdown; its first lines are the metadata that model hubs read.
+    """Return the card as Markdown; it starts with the metadata block that model hubs read.
 
     Raises:
-        ValidationError: a metrics file lacks a figure.
+        ValidationError: a metric is missing from a metrics file.
     """
     try:
-        parts = [_heading(source), _corpus(facts), _quality(facts), _limits(source), _licence(facts), _usage(usage)]
+        parts = [
+            _heading(source),
+            _corpus(facts),
+            _quality(facts),
+            _limitations(source),
+            _license(facts),
+            _usage(usage),
+        ]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValidationError(f"a metrics file lacks a figure: {error}", remedy="dvc repro validate") from error
+        raise ValidationError(
+            f"a metrics file is damaged or from another version: {error}", remedy="dvc repro validate"
+        ) from error
     return "\n".join(parts)
 
 
@@ -75,7 +84,7 @@ def _metrics(path: Path) -> Mapping[str, Any] | None:
     try:
         content = read_json(path)
     except (OSError, ValueError) as error:
-        raise ValidationError(f"{path} cannot be read: {error}", remedy="dvc repro validate") from error
+        raise ValidationError(f"cannot read {path}: {error}", remedy="dvc repro validate") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -89,8 +98,8 @@ tags: [minimal-llm, llama]
 # A tiny English and Spanish language model
 
 Trained from scratch with minimal-llm. Model version {source.version}: {source.parameters:,} parameters, \
-{shape.layers} layers of the Llama layout, width {shape.d_model}, {shape.heads} heads, feed-forward \
-{shape.feed_forward}, {shape.vocab_size:,} pieces, context of {shape.max_seq_length} tokens. \
+{shape.layers} layers in the Llama layout, d_model {shape.d_model}, {shape.heads} attention heads, feed-forward \
+{shape.feed_forward}, {shape.vocab_size:,}-token vocabulary, {shape.max_seq_length}-token context. \
 It was trained with 32-bit weights.
 """
 
@@ -98,9 +107,9 @@ It was trained with 32-bit weights.
 def _corpus(facts: Facts) -> str:
     manifest = facts.manifest
     if manifest is None:
-        return "## Corpus\n\nThere was no `corpus_manifest.json` beside the model: its corpus is not recorded here.\n"
+        return "## Corpus\n\nThe corpus is unknown: there was no `corpus_manifest.json` next to the model.\n"
     sizes = ", ".join(f"{size / 1e6:.2f} MB {name}" for name, size in sorted(manifest.bytes_per_language.items()))
-    fallback = " No mirror could be reached, so the primer took the place of the books." if manifest.fallback else ""
+    fallback = " No mirror could be reached, so the primer was used instead of the books." if manifest.fallback else ""
     lines = [f"## Corpus\n\n**{manifest.source}**: {sizes}, {len(manifest.documents):,} documents.{fallback}"]
     if manifest.source != "primer":
         lines.append("\n| title | author | language | bytes |\n| --- | --- | --- | ---: |")
@@ -113,53 +122,52 @@ def _corpus(facts: Facts) -> str:
 def _quality(facts: Facts) -> str:
     quality, training = facts.quality, facts.training
     if quality is None:
-        return "## Quality\n\nThis model was not validated: there are no figures of it.\n"
+        return "## Quality\n\nThere are no metrics for this model: it was not validated.\n"
     rows = [_row("all", quality, "val_")]
     rows += [_row(name, quality[name], "") for name in ("en", "es") if "loss" in quality[name]]
-    epochs = "" if training is None else f"\nBest of {training['epochs']} epochs: {training['best_epoch']}.\n"
-    missed = [name for name, gate in quality["gates"].items() if not gate["passed"]]
-    gates = f"Gates missed: {', '.join(missed)}." if missed else "It passed all quality gates of the run."
-    return f"""## Quality on text that it has not seen
+    epochs = (
+        "" if training is None else f"\nThe weights are from epoch {training['best_epoch']} of {training['epochs']}.\n"
+    )
+    failed = [name for name, gate in quality["gates"].items() if not gate["passed"]]
+    checks = f"Failed quality checks: {', '.join(failed)}." if failed else "It passed all quality checks."
+    return f"""## Quality on held-out text
 
-| | loss, nats a token | perplexity | bits a byte |
+| | loss (nats per token) | perplexity | bits per byte |
 | --- | ---: | ---: | ---: |
 {chr(10).join(rows)}
 {epochs}
-{gates}
+{checks}
 """
 
 
-def _row(label: str, figures: Mapping[str, Any], prefix: str) -> str:
-    loss, perplexity = figures[f"{prefix}loss"], figures[f"{prefix}perplexity"]
-    return f"| {label} | {loss:.3f} | {perplexity:.1f} | {figures[f'{prefix}bits_per_byte']:.3f} |"
+def _row(label: str, metrics: Mapping[str, Any], prefix: str) -> str:
+    loss, perplexity = metrics[f"{prefix}loss"], metrics[f"{prefix}perplexity"]
+    return f"| {label} | {loss:.3f} | {perplexity:.1f} | {metrics[f'{prefix}bits_per_byte']:.3f} |"
 
 
-def _limits(source: Source) -> str:
-    return f"""## Limits
+def _limitations(source: Source) -> str:
+    return f"""## Limitations
 
-- It continues text in the manner of its corpus. It knows no facts, follows no instructions and has no filter: what it
-  writes can be wrong, offensive or, in places, the corpus word for word.
-- English and Spanish only.
-- It sees {source.architecture.max_seq_length} tokens. A program that generates more has to drop the oldest.
-- A text starts with `<s>`; `</s>` ends what it writes.
+- It continues text in the style of its corpus. It knows no facts, follows no instructions and has no safety filter: its
+  output can be wrong, offensive or, in places, memorized from the corpus.
+- It supports only English and Spanish.
+- Its context is {source.architecture.max_seq_length} tokens. To generate more, a program has to drop the oldest ones.
+- A text starts with `<s>`; the model ends it with `</s>`.
 """
 
 
-def _licence(facts: Facts) -> str:
-    if facts.manifest is None:
-        note = "The corpus is not recorded here, so nothing can be said of its licence."
-    else:
-        note = LICENCE[facts.manifest.source]
-    return f"## Licence of the corpus\n\n{note}\n"
+def _license(facts: Facts) -> str:
+    note = LICENSE[facts.manifest.source] if facts.manifest else "Unknown, because the corpus is unknown."
+    return f"## License of the corpus\n\n{note}\n"
 
 
 def _usage(usage: Usage) -> str:
     packages = " and ".join(f"`{package}`" for package in usage.packages.split())
-    return f"""## Use ({usage.name})
+    return f"""## Usage ({usage.name})
 
 {usage.note}
 
-In this folder, with {packages} installed:
+Run in this folder, with {packages} installed:
 
 ```python
 {usage.program}```
@@ -167,5 +175,5 @@ In this folder, with {packages} installed:
 
 
 def _cell(text: str) -> str:
-    """Return text that is plain in a Markdown table."""
+    """Return text escaped for a Markdown table."""
     return "".join("\\" + character if character in "\\`*_[]<>#|" else character for character in text)

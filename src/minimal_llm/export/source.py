@@ -1,9 +1,10 @@
-"""What every format is made of: the weights as numpy arrays, their architecture and the tokenizer."""
+"""The input of every export: weights as numpy arrays, their architecture, and the tokenizer."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,23 @@ class Source:
 
     @property
     def parameters(self) -> int:
-        """The number of trained numbers."""
+        """The number of trained parameters."""
         return sum(weight.size for weight in self.weights.values())
+
+    @property
+    def metadata(self) -> str:
+        """Model version, architecture and tokenizer hash as JSON, for formats with room for metadata."""
+        return json.dumps(
+            {
+                "model_version": self.version,
+                "architecture": asdict(self.architecture),
+                "tokenizer_sha256": self.tokenizer.sha256,
+            }
+        )
 
 
 def load_source(model_path: Path, tokenizer_path: Path) -> Source:
-    """Return what is in a model file and in the tokenizer file that it belongs to.
+    """Load a model file and the tokenizer file that it was trained with.
 
     Raises:
         TokenizerError: the tokenizer cannot be read.
@@ -47,9 +59,9 @@ def load_source(model_path: Path, tokenizer_path: Path) -> Source:
 def renamed_weights(
     source: Source, outer: Mapping[str, str], inner: Mapping[str, str], layer: str
 ) -> dict[str, Weight]:
-    """Return the weights under the names of another program, with q, k, v and gate, up each on its own.
+    """Return the weights under the names of another program, with fused q, k, v and gate, up split.
 
-    `outer` names what is there once, `inner` what is there in each layer, `layer` the prefix with {} for its number.
+    `outer` has the names outside of the layers, `inner` those inside, `layer` the prefix of a layer, {} its number.
     """
     renamed = {f"{outer[part]}.weight": source.weights[f"{part}.weight"] for part in ("embedding", "norm", "head")}
     for number in range(source.architecture.layers):
@@ -59,7 +71,7 @@ def renamed_weights(
 
 
 def layer_weights(source: Source, number: int) -> dict[str, Weight]:
-    """Return the weights of one layer; q, k, v are (C, C), gate and up (F, C), views of the fused ones."""
+    """Return the weights of one layer; q, k, v (C, C) and gate, up (F, C) are views of the fused ones."""
     prefix = f"blocks.{number}"
     q, k, v = np.split(source.weights[f"{prefix}.attention.qkv.weight"], 3)
     gate, up = np.split(source.weights[f"{prefix}.feed_forward.gate_up.weight"], 2)

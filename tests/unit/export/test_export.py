@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from minimal_llm.export.export import CARD, FORMATS, export
 from minimal_llm.export.gguf import scaled_scores
 from minimal_llm.export.huggingface import halves_from_pairs
 from minimal_llm.export.source import Source, load_source
-from minimal_llm.export.vocabulary import Piece, vocabulary_pieces
+from minimal_llm.export.vocabulary import Entry, vocabulary_entries
 from minimal_llm.model.model_file import load_model, save_model
 from minimal_llm.model.transformer import Architecture, TinyTransformer
 from minimal_llm.tokenizer.tokenizer import Tokenizer
@@ -40,7 +41,7 @@ QUALITY = {
 
 @pytest.fixture
 def data(tokens_folder: Path, tmp_path: Path) -> Artifacts:
-    """A folder with a corpus, its tokenizer and a model of random weights that counts as its best."""
+    """A folder with a corpus, its tokenizer and, as its best model, one with random weights."""
     folder = Artifacts(copy_folder(tokens_folder, tmp_path / "data"))
     tokenizer = Tokenizer.load(folder.tokenizer_model)
     torch.manual_seed(0)
@@ -73,7 +74,7 @@ for name in FORMATS:
 """
 
 
-def test_equal_models_give_equal_bytes_in_every_process(data: Artifacts, tmp_path: Path) -> None:
+def test_the_same_model_gives_the_same_bytes_in_every_process(data: Artifacts, tmp_path: Path) -> None:
     paths = [data.best_model, data.tokenizer_model, data.root, tmp_path / "again"]
     subprocess.run([sys.executable, "-c", EXPORT_ALL, *map(str, paths)], check=True)
     for name in FORMATS:
@@ -82,7 +83,7 @@ def test_equal_models_give_equal_bytes_in_every_process(data: Artifacts, tmp_pat
         assert {path.name: path.read_bytes() for path in (tmp_path / "again" / name).iterdir()} == first
 
 
-def test_safetensors_holds_the_weights_and_what_they_are(data: Artifacts, tmp_path: Path) -> None:
+def test_safetensors_contains_the_weights_and_their_architecture(data: Artifacts, tmp_path: Path) -> None:
     content = exported(data, "safetensors", tmp_path / "out")
     loaded, source = load_file(tmp_path / "out" / "model.safetensors"), source_of(data)
     assert loaded.keys() == source.weights.keys()
@@ -96,7 +97,7 @@ def test_safetensors_holds_the_weights_and_what_they_are(data: Artifacts, tmp_pa
     assert facts["tokenizer_sha256"] == source.tokenizer.sha256
 
 
-def test_hf_has_the_rotary_pairs_in_halves(data: Artifacts, tmp_path: Path) -> None:
+def test_hf_has_rotary_pairs_in_separate_halves(data: Artifacts, tmp_path: Path) -> None:
     exported(data, "hf", tmp_path / "out")
     weights, source = load_file(tmp_path / "out" / "model.safetensors"), source_of(data)
     fused = source.weights["blocks.1.attention.qkv.weight"]
@@ -114,14 +115,14 @@ def test_hf_describes_the_model(data: Artifacts, tmp_path: Path) -> None:
     config, tokenizer = (json.loads(content[name]) for name in ("config.json", "tokenizer.json"))
     assert (config["hidden_size"], config["num_hidden_layers"], config["intermediate_size"]) == (64, 2, 128)
     assert not config["tie_word_embeddings"]
-    pieces = tokenizer["model"]["vocab"]
-    assert len(pieces) == config["vocab_size"] == 1000
-    assert [piece for piece, _ in pieces[:4]] == ["<unk>", "<s>", "</s>", "<0x00>"]
-    assert any(piece.startswith(" ") for piece, _ in pieces)
-    assert not any("▁" in piece for piece, _ in pieces)
+    vocabulary = [text for text, _ in tokenizer["model"]["vocab"]]
+    assert len(vocabulary) == config["vocab_size"] == 1000
+    assert vocabulary[:4] == ["<unk>", "<s>", "</s>", "<0x00>"]
+    assert any(text.startswith(" ") for text in vocabulary)
+    assert not any("▁" in text for text in vocabulary)
 
 
-def test_gguf_holds_the_weights_and_the_pieces(data: Artifacts, tmp_path: Path) -> None:
+def test_gguf_contains_the_weights_and_the_vocabulary(data: Artifacts, tmp_path: Path) -> None:
     exported(data, "gguf", tmp_path / "out")
     reader, source = gguf.GGUFReader(tmp_path / "out" / "model.gguf"), source_of(data)
     tensors = {tensor.name: tensor.data for tensor in reader.tensors}
@@ -131,13 +132,13 @@ def test_gguf_holds_the_weights_and_the_pieces(data: Artifacts, tmp_path: Path) 
     assert np.array_equal(tensors["output.weight"], source.weights["head.weight"])
     assert len(tensors) == 3 + 2 * 9
     tokens = reader.fields["tokenizer.ggml.tokens"]
-    assert tokens.contents() == [piece.text for piece in vocabulary_pieces(source.tokenizer)]
+    assert tokens.contents() == [entry.text for entry in vocabulary_entries(source.tokenizer)]
     assert reader.fields["llama.context_length"].contents() == 24
 
 
-def test_scores_keep_their_order_above_that_of_an_unknown_character() -> None:
-    pieces = [Piece(" a", -1.5, "normal"), Piece("b", -20.25, "normal"), Piece("<0x00>", 0.0, "byte")]
-    first, second, other = scaled_scores(pieces)
+def test_scaled_scores_keep_their_ratios_and_stay_above_an_unknown_character() -> None:
+    entries = [Entry(" a", -1.5, "normal"), Entry("b", -20.25, "normal"), Entry("<0x00>", 0.0, "byte")]
+    first, second, other = scaled_scores(entries)
     assert first / second == 1.5 / 20.25
     assert -1000 < second < -400
     assert other < -2000
@@ -147,7 +148,7 @@ def session_of(folder: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
 
 
-def test_onnx_computes_what_torch_does_in_pieces_of_any_length(data: Artifacts, tmp_path: Path) -> None:
+def test_onnx_computes_the_same_as_torch_in_chunks_of_any_length(data: Artifacts, tmp_path: Path) -> None:
     exported(data, "onnx", tmp_path / "out")
     session, model = session_of(tmp_path / "out"), load_model(data.best_model).model
     tokens = torch.randint(1000, (3, 24), generator=torch.Generator().manual_seed(1))
@@ -160,14 +161,14 @@ def test_onnx_computes_what_torch_does_in_pieces_of_any_length(data: Artifacts, 
     assert cache.shape == (2, 2, 3, 2, 24, 32)
 
 
-def test_onnx_refuses_more_than_the_context(data: Artifacts, tmp_path: Path) -> None:
+def test_onnx_rejects_more_tokens_than_the_context(data: Artifacts, tmp_path: Path) -> None:
     exported(data, "onnx", tmp_path / "out")
     cache = np.zeros((2, 2, 1, 2, 20, 32), np.float32)
     with pytest.raises(Exception, match="Expand"):
         session_of(tmp_path / "out").run(None, {"tokens": np.ones((1, 5), np.int64), "past": cache})
 
 
-def test_onnx_says_what_it_is(data: Artifacts, tmp_path: Path) -> None:
+def test_onnx_metadata_has_the_architecture_and_tokenizer(data: Artifacts, tmp_path: Path) -> None:
     exported(data, "onnx", tmp_path / "out")
     session, source = session_of(tmp_path / "out"), source_of(data)
     facts = json.loads(session.get_modelmeta().custom_metadata_map["minimal_llm"])
@@ -176,20 +177,20 @@ def test_onnx_says_what_it_is(data: Artifacts, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_card_says_what_the_files_of_the_run_say(data: Artifacts, tmp_path: Path, name: str) -> None:
+def test_the_card_shows_what_the_files_of_the_run_contain(data: Artifacts, tmp_path: Path, name: str) -> None:
     write_json(data.train_metrics, {"epochs": 20, "best_epoch": 17})
     write_json(data.validation_metrics, QUALITY)
     text = card(data, tmp_path / "out", name)
     assert f"{source_of(data).parameters:,} parameters" in text
     assert "| all | 4.250 | 70.1 | 1.750 |\n| en | 4.125 | 61.9 | 1.500 |\n| es | 4.500 | 90.0 | 1.900 |" in text
-    assert "Best of 20 epochs: 17." in text
-    assert "Gates missed: gap." in text
+    assert "The weights are from epoch 17 of 20." in text
+    assert "Failed quality checks: gap." in text
     assert "**primer**" in text
-    assert "minimal-llm writes itself" in text
-    assert f"## Use ({name})" in text
+    assert "synthetic text that minimal-llm generates" in text
+    assert f"## Usage ({name})" in text
 
 
-def test_the_card_names_the_books_and_their_licence(data: Artifacts, tmp_path: Path) -> None:
+def test_the_card_lists_the_books_and_their_license(data: Artifacts, tmp_path: Path) -> None:
     manifest = json.loads(data.corpus_manifest.read_text(encoding="utf-8"))
     book = manifest["documents"][0] | {"title": "A | B", "author": "Lewis Carroll", "bytes": 149048}
     write_json(data.corpus_manifest, manifest | {"source": "gutenberg", "documents": [book]})
@@ -198,7 +199,7 @@ def test_the_card_names_the_books_and_their_licence(data: Artifacts, tmp_path: P
     assert "public domain in the United States" in text
 
 
-def test_the_card_of_another_model_has_no_figures_of_the_best(data: Artifacts, tmp_path: Path) -> None:
+def test_the_card_of_another_model_has_no_metrics_of_the_best_model(data: Artifacts, tmp_path: Path) -> None:
     write_json(data.validation_metrics, QUALITY)
     other = load_model(data.best_model)
     weights = {name: weight + 1 for name, weight in other.model.state_dict().items()}
@@ -206,18 +207,18 @@ def test_the_card_of_another_model_has_no_figures_of_the_best(data: Artifacts, t
     export(data.final_model, data.tokenizer_model, data.root, "safetensors", tmp_path / "out")
     text = (tmp_path / "out" / CARD).read_text(encoding="utf-8")
     assert "4.250" not in text
-    assert "there are no figures of it" in text
+    assert "There are no metrics for this model" in text
 
 
-def test_the_card_does_without_the_files_of_the_run(data: Artifacts, tmp_path: Path) -> None:
+def test_the_card_can_do_without_the_files_of_the_run(data: Artifacts, tmp_path: Path) -> None:
     data.corpus_manifest.unlink()
     text = card(data, tmp_path / "out")
-    assert "its corpus is not recorded here" in text
-    assert "there are no figures of it" in text
+    assert "The corpus is unknown" in text
+    assert "There are no metrics for this model" in text
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"val_loss": 1}'])
-def test_damaged_metrics_are_refused(data: Artifacts, tmp_path: Path, content: bytes) -> None:
+def test_damaged_metrics_are_an_error(data: Artifacts, tmp_path: Path, content: bytes) -> None:
     data.validation_metrics.write_bytes(content)
     with pytest.raises(ValidationError):
         card(data, tmp_path / "out")
@@ -225,7 +226,9 @@ def test_damaged_metrics_are_refused(data: Artifacts, tmp_path: Path, content: b
 
 
 @pytest.mark.parametrize("name", ["gguf", "hf"])
-def test_a_tokenizer_that_other_programs_lack_is_refused(data: Artifacts, tmp_path: Path, name: str) -> None:
+def test_a_tokenizer_without_an_equivalent_in_the_format_is_an_error(
+    data: Artifacts, tmp_path: Path, name: str
+) -> None:
     paragraphs = data.corpus.read_text(encoding="utf-8").split("\n")
     settings = TokenizerConfig(name="t", vocab_size=1000, model_type="bpe", threads=1)
     data.tokenizer_model.write_bytes(train_tokenizer(paragraphs, settings).model)
@@ -236,7 +239,7 @@ def test_a_tokenizer_that_other_programs_lack_is_refused(data: Artifacts, tmp_pa
     assert exported(data, "onnx", tmp_path / "out")["tokenizer.model"] == tokenizer.model
 
 
-def test_an_earlier_export_is_replaced_and_anything_else_is_left_alone(data: Artifacts, tmp_path: Path) -> None:
+def test_an_earlier_export_is_replaced_and_anything_else_is_left_unchanged(data: Artifacts, tmp_path: Path) -> None:
     exported(data, "hf", tmp_path / "out")
     assert set(exported(data, "onnx", tmp_path / "out")) == {*FORMATS["onnx"].files, CARD}
     assert {path.name for path in tmp_path.iterdir()} == {"data", "out"}
@@ -248,13 +251,15 @@ def test_an_earlier_export_is_replaced_and_anything_else_is_left_alone(data: Art
     assert (tmp_path / "out" / "model.onnx").exists()
 
 
-def test_a_format_that_does_not_exist_is_refused(data: Artifacts, tmp_path: Path) -> None:
+def test_an_unknown_format_is_an_error(data: Artifacts, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="'pickle'") as refused:
         exported(data, "pickle", tmp_path / "out")
     assert ", ".join(FORMATS) in refused.value.remedy
 
 
-def test_a_missing_library_is_named(data: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_an_error_that_names_it(
+    data: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delitem(sys.modules, "minimal_llm.export.onnx.graph", raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ConfigurationError, match="package onnx") as refused:
@@ -262,13 +267,19 @@ def test_a_missing_library_is_named(data: Artifacts, tmp_path: Path, monkeypatch
     assert "minimal-llm[export]" in refused.value.remedy
 
 
-def test_another_tokenizer_is_refused(data: Artifacts, tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_model_is_an_error(data: Artifacts, tmp_path: Path) -> None:
     model: Any = load_model(data.best_model).model
     save_model(data.best_model, model, "0" * 64, model.state_dict())
     with pytest.raises(ValidationError, match="trained with tokenizer"):
         exported(data, "hf", tmp_path / "out")
 
 
-def test_the_list_of_formats_needs_no_heavy_package() -> None:
+def test_the_program_in_the_safetensors_card_runs(data: Artifacts, tmp_path: Path) -> None:
+    program = card(data, tmp_path / "out").partition("```python\n")[2].partition("```")[0]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path / "out", env=environment)
+
+
+def test_listing_the_formats_imports_no_heavy_package() -> None:
     code = "import sys, minimal_llm.export.export; assert not {'torch', 'onnx', 'pydantic'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -1,1 +1,1 @@
-"""The model as an ONNX graph, in fp32 and int8."""
+"""Export to ONNX, in fp32 and int8."""

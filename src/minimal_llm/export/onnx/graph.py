@@ -1,19 +1,17 @@
-"""onnx: a graph for ONNX Runtime that takes token ids and the keys and values so far, and returns them grown.
+"""Format onnx: a graph for ONNX Runtime that decodes with a key-value cache.
 
     logits, cache = session.run(None, {"tokens": tokens, "past": cache})
 
-tokens (B, T) int64; past (layers, 2, B, H, P, D) float32, P = 0 at the start; logits (B, V) of the token that follows
-the last; present, the second output, is the past of the next call, with P + T positions. P + T is at most
-max_seq_length. The file carries its shapes in its metadata. The letters are those of model.py.
+tokens: (B, T) int64. past: (layers, 2, B, H, P, D) float32, with P = 0 at the start. logits: (B, V), of the next token.
+present, the second output, is the past of the next call, with P + T positions; P + T is at most max_seq_length. The
+metadata of the file contains the architecture. Letters are those of model/transformer.py.
 
-Built by hand: it needs no tracing of PyTorch, and one node an operation is what makes it fast at a token a call.
+Built by hand, so PyTorch need not be traced, and with one node per operation, so single tokens decode fast.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -38,8 +36,8 @@ tokenizer = sentencepiece.SentencePieceProcessor(model_file="tokenizer.model")
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1  # more threads are slower for a model of this size
 session = onnxruntime.InferenceSession("model.onnx", options)
-facts = json.loads(session.get_modelmeta().custom_metadata_map["minimal_llm"])
-shape = facts["architecture"]
+metadata = json.loads(session.get_modelmeta().custom_metadata_map["minimal_llm"])
+shape = metadata["architecture"]
 ids = [tokenizer.bos_id(), *tokenizer.encode("Once upon a time")]
 cache = np.zeros((shape["layers"], 2, 1, shape["heads"], 0, shape["d_model"] // shape["heads"]), np.float32)
 new = ids
@@ -50,25 +48,25 @@ while len(ids) < 50 and new[-1] != tokenizer.eos_id():
 print(tokenizer.decode(ids))
 """
 NOTE = """\
-`tokens` (B, T) and `past` (layers, 2, B, heads, P, head size) go in; the logits (B, V) of the token after the last and
-the `past` of the next call come out. P starts at 0, and P + T is at most the context length. sentencepiece decodes a
-literal U+2581, with which it writes spaces, as a space; minimal-llm spells that character in bytes."""
+The inputs are `tokens` (B, T) and `past` (layers, 2, B, heads, P, head size); the outputs are the logits (B, V) of the
+next token and the `past` for the next call. P starts at 0, and P + T is at most the context length. sentencepiece
+decodes a literal U+2581 as a space, its meaning in the vocabulary; minimal-llm encodes that character as bytes."""
 
 
 class Graph:
-    """Nodes and constants, added in order."""
+    """The nodes and constants of a graph, in the order in which they were added."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        # from_array takes the bytes as they lie: a transposed view must be copied first.
+        # from_array uses the memory layout as it is, so a transposed view must be copied first.
         self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def add(self, operator: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> str:
-        """Add a node and return the name of its first output; an input "" is left out."""
+        """Add a node and return the name of its first output; an input "" is omitted."""
         self.nodes.append(helper.make_node(operator, inputs, outputs, name=outputs[0], **attributes))
         return outputs[0]
 
@@ -77,21 +75,21 @@ class Graph:
         return self.add("RMSNormalization", [x, gain], name, epsilon=NORM_EPSILON, axis=-1)
 
     def lookup(self, table: NDArray[np.float32], ids: str, name: str) -> str:
-        """Add the rows of a (V, C) table that some ids name."""
+        """Add a lookup of the rows of a (V, C) table by id."""
         return self.add("Gather", [self.constant(f"{name}.weight", table), ids], name)
 
     def project(self, x: str, weight: NDArray[np.float32], name: str) -> str:
-        """Add the product with a (outputs, inputs) weight."""
+        """Add a matmul with an (outputs, inputs) weight."""
         return self.add("MatMul", [x, self.constant(f"{name}.weight", weight.T)], name)
 
 
 def files(source: Source) -> dict[str, bytes]:
-    """Return the content of each file of the export by its name; equal models give equal bytes."""
+    """Return the content of each exported file by name; the same model gives the same bytes."""
     return as_files(build(source, Graph()), source)
 
 
 def as_files(model: ModelProto, source: Source) -> dict[str, bytes]:
-    """Return a checked model and the tokenizer as the files of an export."""
+    """Check a model, and return it and the tokenizer as the files of an export."""
     checker.check_model(model, full_check=True)
     return {
         "model.onnx": model.SerializeToString(deterministic=True),
@@ -100,7 +98,7 @@ def as_files(model: ModelProto, source: Source) -> dict[str, bytes]:
 
 
 def build(source: Source, graph: Graph) -> ModelProto:
-    """Return the model, metadata included, whose nodes and weights `graph` collects."""
+    """Build the model in an empty `graph` and return it with its metadata."""
     shape = source.architecture
     _add_cache_inputs(graph, shape)
     _add_rotary(graph, shape)
@@ -115,7 +113,7 @@ def build(source: Source, graph: Graph) -> ModelProto:
 
 
 def _add_cache_inputs(graph: Graph, shape: Architecture) -> None:
-    """Split the past into past.N.key and past.N.value, (B, H, P, D) each."""
+    """Split the past into past.N.key and past.N.value, each (B, H, P, D)."""
     graph.constant("stack_axes", np.array([0, 1]))
     layers = [f"past.{number}" for number in range(shape.layers)]
     graph.add("Split", ["past"], *layers, axis=0, num_outputs=shape.layers)
@@ -126,7 +124,7 @@ def _add_cache_inputs(graph: Graph, shape: Architecture) -> None:
 
 
 def _add_rotary(graph: Graph, shape: Architecture) -> None:
-    """Look up cos and sin, (B, T, D/2), of the positions P to P + T."""
+    """Look up cos and sin, each (B, T, D/2), for the positions P to P + T."""
     head_size = shape.d_model // shape.heads
     frequencies = ROPE_BASE ** (-np.arange(0, head_size, 2) / head_size)  # (D/2,)
     angles = np.outer(np.arange(shape.max_seq_length), frequencies)  # (max T, D/2)
@@ -137,7 +135,7 @@ def _add_rotary(graph: Graph, shape: Architecture) -> None:
     wanted = graph.add("Concat", [graph.add("Shape", ["tokens"], "batch"), "pairs"], "wanted", axis=0)
     for name, table in (("cos", np.cos(angles)), ("sin", np.sin(angles))):
         graph.constant(f"{name}.table", table.astype(np.float32))
-        # A slice past the end of the table comes back short, and Expand refuses it: the context is full.
+        # If the context is full, the slice ends beyond the table and is too short, and Expand fails.
         graph.add("Slice", [f"{name}.table", start, stop, "position_axis"], f"{name}.rows")
         graph.add("Expand", [f"{name}.rows", wanted], name)
 
@@ -147,8 +145,8 @@ def _add_layer(graph: Graph, source: Source, number: int, x: str) -> str:
     normed = graph.norm(x, weights["attention_norm"], f"{name}.attention_norm")
     fused = source.weights[f"blocks.{number}.attention.qkv.weight"]
     qkv = graph.project(normed, fused, f"{name}.qkv")
-    mixed = _add_attention(graph, source.architecture, number, qkv)
-    attended = graph.add("Add", [x, graph.project(mixed, weights["out"], f"{name}.out")], f"{name}.attended")
+    heads = _add_attention(graph, source.architecture, number, qkv)
+    attended = graph.add("Add", [x, graph.project(heads, weights["out"], f"{name}.out")], f"{name}.attended")
     normed = graph.norm(attended, weights["feed_forward_norm"], f"{name}.feed_forward_norm")
     fused = source.weights[f"blocks.{number}.feed_forward.gate_up.weight"]
     gated = _add_gate(graph, name, graph.project(normed, fused, f"{name}.gate_up"))
@@ -156,7 +154,7 @@ def _add_layer(graph: Graph, source: Source, number: int, x: str) -> str:
 
 
 def _add_attention(graph: Graph, shape: Architecture, number: int, qkv: str) -> str:
-    """Mix the values, (B, T, C), and stack the grown keys and values as present.N, (1, 2, B, H, P + T, D)."""
+    """Return the attention output, (B, T, C), and stack keys and values as present.N, (1, 2, B, H, P + T, D)."""
     name, present = f"layer.{number}", f"present.{number}"
     graph.add("Split", [qkv], f"{name}.q", f"{name}.k", f"{name}.v", axis=-1, num_outputs=3)
     q, k = (
@@ -200,10 +198,5 @@ def _wrap(graph: Graph, source: Source) -> ModelProto:
         producer_name="minimal-llm",
         producer_version=__version__,
     )
-    facts = {
-        "model_version": source.version,
-        "architecture": asdict(shape),
-        "tokenizer_sha256": source.tokenizer.sha256,
-    }
-    helper.set_model_props(model, {"minimal_llm": json.dumps(facts)})
+    helper.set_model_props(model, {"minimal_llm": source.metadata})
     return model
