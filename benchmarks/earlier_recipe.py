@@ -1,6 +1,6 @@
-"""The earlier recipe: the GPT-2 block (Radford et al. 2019) with learned positions, torch's AdamW, no dropout.
+"""The earlier recipe: GPT-2 blocks (Radford et al. 2019) with learned positions, torch's AdamW, no dropout.
 
-Head, loss and precision are those of this project, so that only the recipe differs.
+Head, loss and precision are the same as in this project, so only the recipe differs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from minimal_llm.training.step import Engine
 
 
 class GptBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)), with LayerNorm, GELU and biases in norms and products."""
+    """x + attention(norm(x)), then x + mlp(norm(x)), with LayerNorm, GELU and biases in norms and linear layers."""
 
     def __init__(self, shape: Architecture, dtype: torch.dtype) -> None:
         super().__init__()
@@ -36,15 +36,15 @@ class GptBlock(nn.Module):
         batch, length, width = x.shape
         qkv = (self.qkv(self.norms[0](x)) + self.biases[0]).to(self.qkv.product_dtype)
         q, k, v = qkv.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
-        mixed = attend(q, k, v).transpose(1, 2).reshape(batch, length, width)
-        x = x + self.out(mixed) + self.biases[1]
+        attended = attend(q, k, v).transpose(1, 2).reshape(batch, length, width)
+        x = x + self.out(attended) + self.biases[1]
         inner = F.gelu(self.up(self.norms[1](x)) + self.biases[2])
         result: Tensor = x + self.down(inner) + self.biases[3]
         return result
 
 
 class GptModel(TinyTransformer):
-    """Learned positions and GPT-2 blocks between the embedding and the head of this project."""
+    """GPT-2 blocks and learned positions between the embedding and head of this project."""
 
     def __init__(self, shape: Architecture, dtype: torch.dtype) -> None:
         super().__init__(shape)
@@ -65,7 +65,7 @@ class GptModel(TinyTransformer):
 
 
 class EarlierEngine(Engine):
-    """The GPT-2 model under AdamW with torch's defaults, biases and embeddings decayed like the rest."""
+    """Trains the GPT-2 model with AdamW and torch's defaults, including weight decay on biases and embeddings."""
 
     def __init__(self, architecture: Architecture, config: Config, compute: Compute, total_steps: int) -> None:
         super().__init__(architecture, config, compute, total_steps)

@@ -1,17 +1,15 @@
-"""What each example takes and gives: the recipes of examples/ at full length, each in a clone of its own.
+"""Cost and result of each example: runs the recipes of examples/ at full length, each in a clone of its own.
 
-    python benchmarks/examples.py                # the table, and what is not measured
+    python benchmarks/examples.py                # show the results
     python benchmarks/examples.py low-memory     # run one (or several)
-    python benchmarks/examples.py --all          # run all that are not measured yet, half an hour on a quiet machine
+    python benchmarks/examples.py --all          # run those without a result, half an hour on an idle machine
 
-Runs what is committed. Books come from data/raw, where `make train` puts them, else from a mirror. `balanced` is the
-run behind data/metrics and is taken from there. Results are kept in docs/reference/examples.json, which
-examples/README.md shows.
+Runs the last commit. Books are taken from data/raw, where `make train` saves them, or downloaded. The results of
+`balanced` are those in data/metrics. Results are saved in docs/reference/examples.json and shown in examples/README.md.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -22,55 +20,34 @@ import time
 from pathlib import Path
 from typing import Any
 
+from results import CommandFailed, Result, Results, exit_code, parse_runs
+
 from minimal_llm.common.artifacts import Artifacts
-from minimal_llm.common.errors import EXIT_INTERRUPTED
-from minimal_llm.common.files import read_json, write_json
+from minimal_llm.common.files import read_json
 from minimal_llm.experiments.example import examples
 
-RESULTS = Path("docs/reference/examples.json")
 SCRATCH = Path("runs/examples")
 REFERENCE = "balanced"
+COLUMNS = """\
+| example | corpus | val loss | bits per byte | minutes | peak MB | parameters |
+| --- | --- | ---: | ---: | ---: | ---: | ---: |"""
 
 
-class ExampleFailed(Exception):
-    """`make example` ended with this exit code; it has said why."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-def main() -> int:
-    """Run the command line; return the exit code."""
-    names = list(examples())
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="name", help="names from the list")
-    parser.add_argument("--all", action="store_true", help="run what is not measured yet")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    if unknown := [name for name in options.names if name not in names]:
-        parser.error(f"there is no example {unknown[0]}: python benchmarks/examples.py lists them")
-    try:
-        for name in options.names or [name for name in names if options.all and name not in _read(options.results)]:
-            print(name, flush=True)
-            result = measure(name)
-            write_json(options.results, {**_read(options.results), name: result})
-            print(_row(name, result), flush=True)
-    except ExampleFailed as failure:
-        return failure.code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    _show(names, _read(options.results))
-    return 0
+def main() -> None:
+    """Run the command line."""
+    results = Results(Path("docs/reference/examples.json"), tuple(examples()), COLUMNS, _row)
+    runs = parse_runs(__doc__, results)
+    results.update(runs, measure)
+    results.show()
 
 
-def measure(name: str) -> dict[str, Any]:
-    """Return what an example ends with: losses, corpus, parameters, minutes, and peak memory in MB of 10^6 bytes.
+def measure(name: str) -> Result:
+    """Run an example; return its losses, corpus, parameters, minutes, and peak memory in MB (10^6 bytes).
 
-    `minutes` are those of training; of the whole command for `resume` and `sweep`, which train several times.
+    `minutes` is the training time; for `resume` and `sweep`, which train several times, that of the whole command.
 
     Raises:
-        ExampleFailed: it did not end well.
+        CommandFailed: the example failed.
     """
     if name == REFERENCE:
         return _trained(Artifacts())
@@ -82,7 +59,7 @@ def measure(name: str) -> dict[str, Any]:
         started = time.monotonic()
         code = subprocess.run(command, cwd=folder, env=environment, check=False, stdin=subprocess.DEVNULL).returncode
         if code:
-            raise ExampleFailed(code)
+            raise CommandFailed(code)
         minutes = round((time.monotonic() - started) / 60, 2)
         if name == "sweep":
             return {**_swept(folder), "minutes": minutes}
@@ -100,11 +77,11 @@ def _clone(scratch: Path) -> Path:
     return folder
 
 
-def _trained(made: Artifacts) -> dict[str, Any]:
-    return _figures(read_json(made.train_metrics), read_json(made.train_speed))
+def _trained(made: Artifacts) -> Result:
+    return _result(read_json(made.train_metrics), read_json(made.train_speed))
 
 
-def _figures(quality: dict[str, Any], cost: dict[str, Any]) -> dict[str, Any]:
+def _result(quality: dict[str, Any], cost: dict[str, Any]) -> Result:
     return {
         "corpus": quality["corpus"],
         "val_loss": round(quality["val_loss"], 4),
@@ -116,12 +93,12 @@ def _figures(quality: dict[str, Any], cost: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _swept(folder: Path) -> dict[str, Any]:
-    """Return the results of the best experiment of the sweep, and how many there were."""
+def _swept(folder: Path) -> Result:
+    """Return the result of the best experiment of the sweep, and the number of experiments."""
     command = ["git", "for-each-ref", "--format=%(objectname)", "refs/exps/??/*/*"]
     commits = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.split()
     files = (Artifacts().train_metrics, Artifacts().train_speed)
-    results = [_figures(*(_committed(folder, commit, path) for path in files)) for commit in commits]
+    results = [_result(*(_committed(folder, commit, path) for path in files)) for commit in commits]
     best = min(results, key=lambda result: float(result["val_loss"]))
     return {**best, "experiments": len(results)}
 
@@ -131,26 +108,12 @@ def _committed(folder: Path, commit: str, path: Path) -> Any:
     return json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.exists() else {}
-
-
-def _row(name: str, result: dict[str, Any]) -> str:
+def _row(name: str, result: Result) -> str:
     return (
         f"| {name} | {result['corpus']} | {result['val_loss']:.3f} | {result['bits_per_byte']:.3f} "
         f"| {result['minutes']:.1f} | {result['peak_mb']:.0f} | {result['parameters']:,} |"
     )
 
 
-def _show(names: list[str], results: dict[str, Any]) -> None:
-    print("| example | corpus | val loss | bits a byte | minutes | peak MB | parameters |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
-    for name in names:
-        if name in results:
-            print(_row(name, results[name]))
-    missing = [name for name in names if name not in results]
-    print(f"not measured: {', '.join(missing) or 'nothing'}")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -1,4 +1,4 @@
-"""Which of ONNX Runtime's operators multiplies with int8 weights best: time of a token, size, distance of the logits.
+"""Compare ONNX Runtime's operators for matmuls with int8 weights: time per token, file size, error of the logits.
 
 python benchmarks/int8_kernels.py            # uses data/best_model.pt and its tokenizer
 """
@@ -14,8 +14,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper
+from results import exit_code
 
-from minimal_llm.common.errors import MinimalLlmError
 from minimal_llm.export.onnx import graph
 from minimal_llm.export.onnx.graph import Graph
 from minimal_llm.export.onnx.quantization import quantize_rows
@@ -27,63 +27,63 @@ DOMAIN = "com.microsoft"
 MODEL = Path("data/best_model.pt")
 TOKENS = 110
 Weight = NDArray[np.float32]
-Product = Callable[[Graph, str, Weight, str], str]
+Matmul = Callable[[Graph, str, Weight, str], str]
 
 
-def few_bits(block: int, accuracy: int) -> Product:
-    """Return MatMulNBits with a block size and a type of its sums: 1 fp32, 4 int8."""
+def few_bits(block: int, accuracy: int) -> Matmul:
+    """Return a matmul with MatMulNBits, for a block size and a type of activations: 1 is fp32, 4 is int8."""
 
-    def product(graph: Graph, x: str, weight: Weight, name: str) -> str:
+    def matmul(graph: Graph, x: str, weight: Weight, name: str) -> str:
         outputs, inputs = weight.shape
         size = min(block, inputs)
-        numbers, scales = quantize_rows(weight)
-        stored = (numbers.astype(np.int16) + 128).astype(np.uint8).reshape(outputs, inputs // size, size)
+        values, scales = quantize_rows(weight)
+        stored = (values.astype(np.int16) + 128).astype(np.uint8).reshape(outputs, inputs // size, size)
         factors = np.repeat(scales, inputs // size, axis=1)
         operands = [x, graph.constant(f"{name}.q", stored), graph.constant(f"{name}.s", factors)]
         shape = {"K": inputs, "N": outputs, "bits": 8, "block_size": size}
         return graph.add("MatMulNBits", operands, name, domain=DOMAIN, accuracy_level=accuracy, **shape)
 
-    return product
+    return matmul
 
 
 def dynamic(graph: Graph, x: str, weight: Weight, name: str) -> str:
-    """Return DynamicQuantizeMatMul: what onnxruntime.quantization.quantize_dynamic makes of a product."""
-    numbers, scales = quantize_rows(weight)
-    operands = [x, graph.constant(f"{name}.q", numbers.T), graph.constant(f"{name}.s", scales[:, 0])]
+    """Add DynamicQuantizeMatMul, which onnxruntime.quantization.quantize_dynamic uses for matmuls."""
+    values, scales = quantize_rows(weight)
+    operands = [x, graph.constant(f"{name}.q", values.T), graph.constant(f"{name}.s", scales[:, 0])]
     return graph.add("DynamicQuantizeMatMul", operands, name, domain=DOMAIN)
 
 
 def cast(graph: Graph, x: str, weight: Weight, name: str) -> str:
-    """Return weights cast to fp32 when the model is loaded: a small file, nothing else."""
-    numbers, scales = quantize_rows(weight)
-    floats = graph.add("Cast", [graph.constant(f"{name}.q", numbers.T)], f"{name}.float", to=1)
-    product = graph.add("MatMul", [x, floats], f"{name}.product")
-    return graph.add("Mul", [product, graph.constant(f"{name}.s", scales[:, 0])], name)
+    """Add a MatMul with weights that are cast to fp32 when the model is loaded: this only makes the file smaller."""
+    values, scales = quantize_rows(weight)
+    floats = graph.add("Cast", [graph.constant(f"{name}.q", values.T)], f"{name}.float", to=1)
+    matmul = graph.add("MatMul", [x, floats], f"{name}.matmul")
+    return graph.add("Mul", [matmul, graph.constant(f"{name}.s", scales[:, 0])], name)
 
 
-CANDIDATES: dict[str, Product | None] = {
+CANDIDATES: dict[str, Matmul | None] = {
     "fp32 MatMul": None,
-    "MatMulNBits, fp32 sums, a block a row": few_bits(256, 1),
-    "MatMulNBits, int8 sums, blocks of 32": few_bits(32, 4),
-    "MatMulNBits, int8 sums, a block a row": few_bits(256, 4),
+    "MatMulNBits, fp32 activations, one block per row": few_bits(256, 1),
+    "MatMulNBits, int8 activations, blocks of 32": few_bits(32, 4),
+    "MatMulNBits, int8 activations, one block per row": few_bits(256, 4),
     "DynamicQuantizeMatMul": dynamic,
-    "Cast when loading": cast,
+    "Cast on loading": cast,
 }
 
 
 class _Graph(Graph):
-    def __init__(self, product: Product) -> None:
+    def __init__(self, matmul: Matmul) -> None:
         super().__init__()
-        self._product = product
+        self._matmul = matmul
 
     def project(self, x: str, weight: Weight, name: str) -> str:
-        return self._product(self, x, weight, name)
+        return self._matmul(self, x, weight, name)
 
 
-def measure(source: Source, product: Product | None) -> tuple[float, float, Weight]:
-    """Return megabytes, median microseconds of a token on one thread, and the logits after a fixed prompt."""
-    model = graph.build(source, _Graph(product) if product else Graph())
-    if product:
+def measure(source: Source, matmul: Matmul | None) -> tuple[float, float, Weight]:
+    """Return the file size in MB, median microseconds per token on one thread, and the logits after a fixed prompt."""
+    model = graph.build(source, _Graph(matmul) if matmul else Graph())
+    if matmul:
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     content = model.SerializeToString()
     options = onnxruntime.SessionOptions()
@@ -100,21 +100,15 @@ def measure(source: Source, product: Product | None) -> tuple[float, float, Weig
     return len(content) / 1e6, 1e6 * float(np.median(seconds)), logits
 
 
-def main() -> int:
-    """Print a row a candidate; return the exit code."""
-    try:
-        tokenizer = find_tokenizer_file(MODEL.parent, load_model(MODEL).tokenizer_sha256, MODEL)
-        source = load_source(MODEL, tokenizer)
-    except MinimalLlmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+def main() -> None:
+    """Print a table with one row per candidate."""
+    source = load_source(MODEL, find_tokenizer_file(MODEL.parent, load_model(MODEL).tokenizer_sha256, MODEL))
     reference = measure(source, None)[2]
-    print("| operator | MB | us a token | largest change of a logit |\n| --- | ---: | ---: | ---: |")
-    for name, product in CANDIDATES.items():
-        size, microseconds, logits = measure(source, product)
+    print("| operator | MB | us per token | largest change of a logit |\n| --- | ---: | ---: | ---: |")
+    for name, matmul in CANDIDATES.items():
+        size, microseconds, logits = measure(source, matmul)
         print(f"| {name} | {size:.2f} | {microseconds:.0f} | {np.abs(logits - reference).max():.2f} |")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -1,7 +1,7 @@
-"""The obvious PyTorch program: the baseline that the speed of this project is measured against.
+"""The obvious PyTorch program, the baseline for the speed of this project.
 
-The same shapes as the default model, done as a tutorial would: learned positions, nn.TransformerEncoder with a causal
-mask, logits of the whole batch, fp32, torch.optim.AdamW with its defaults.
+A model with the same shapes as the default one, written as in a tutorial: learned positions, nn.TransformerEncoder with
+a causal mask, logits of the whole batch, fp32, torch.optim.AdamW with its defaults.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from minimal_llm.model.transformer import Architecture
 
 
 class ObviousModel(nn.Module):
-    """(B, T) token ids in, (B, T, V) logits out."""
+    """Maps (B, T) token ids to (B, T, V) logits."""
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class ObviousModel(nn.Module):
 
 
 class ObviousTrainer:
-    """`step` trains on one batch and returns its loss."""
+    """Trains the model; `step` takes a batch and returns its loss."""
 
     def __init__(self, shape: Architecture) -> None:
         self.model = ObviousModel(shape)

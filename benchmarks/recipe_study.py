@@ -1,10 +1,10 @@
-"""The runs that the default recipe rests on: one change at a time, on the tokens in data/tokens.
+"""The experiments behind the default recipe: one change at a time, on the tokens in data/tokens.
 
-    python benchmarks/recipe_study.py                       # what there is, and what is measured
-    python benchmarks/recipe_study.py Muon --seed 2         # run one, about as long as a training run
-    python benchmarks/recipe_study.py --all                 # run all that are not measured yet
+    python benchmarks/recipe_study.py                       # show the results
+    python benchmarks/recipe_study.py Muon --seed 2         # run one trial, which takes about as long as `make train`
+    python benchmarks/recipe_study.py --all                 # run those without a result
 
-Results are kept in docs/reference/recipe_study.json; docs/RECIPE.md shows them.
+Results are saved in docs/reference/recipe_study.json and shown in docs/RECIPE.md.
 """
 
 from __future__ import annotations
@@ -19,25 +19,24 @@ from typing import Any
 
 import torch
 from earlier_recipe import EarlierEngine
+from results import Result, Results, exit_code
 from torch import nn
 
 from minimal_llm.common.compute import Compute, choose_compute
 from minimal_llm.common.config import Config, load_config
-from minimal_llm.common.errors import MinimalLlmError
-from minimal_llm.common.files import read_json, write_json
 from minimal_llm.model.perplexity import evaluate_spans, total
 from minimal_llm.model.transformer import Architecture
 from minimal_llm.tokenizer.token_files import TokenFiles, read_tokens
 from minimal_llm.training.batches import TrainingBatches
 from minimal_llm.training.step import Engine, architecture_of
 
-RESULTS = Path("docs/reference/recipe_study.json")
 SCREENING, FULL = 5, 20  # epochs
 MUON_LEARNING_RATE = 0.02
+COLUMNS = "| trial | seed | val loss | gap | after 3 | after 10 |\n| --- | ---: | ---: | ---: | ---: | ---: |"
 
 
 class MuonEngine(Engine):
-    """Muon (Jordan et al. 2024) for the matrices inside of the blocks, AdamW for the rest."""
+    """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for everything else."""
 
     def __init__(self, architecture: Architecture, config: Config, compute: Compute, total_steps: int) -> None:
         super().__init__(architecture, config, compute, total_steps)
@@ -48,7 +47,7 @@ class MuonEngine(Engine):
         self._muon = torch.optim.Muon(matrices, lr=MUON_LEARNING_RATE, weight_decay=config.train.weight_decay)
 
     def update_weights(self, number: int) -> float:
-        """Step with both optimizers, Muon along the same schedule with a peak of its own."""
+        """Step both optimizers; Muon follows the same schedule with its own peak learning rate."""
         norm = super().update_weights(number)
         for group in self._muon.param_groups:
             group["lr"] = MUON_LEARNING_RATE * self.schedule.learning_rate(number) / self.schedule.peak
@@ -57,7 +56,7 @@ class MuonEngine(Engine):
 
 
 class WideInitEngine(Engine):
-    """Matrices drawn with a standard deviation of 1 / sqrt(inputs) instead of 0.02."""
+    """Matrices initialized with a standard deviation of 1 / sqrt(inputs) instead of 0.02."""
 
     def __init__(self, architecture: Architecture, config: Config, compute: Compute, total_steps: int) -> None:
         super().__init__(architecture, config, compute, total_steps)
@@ -68,7 +67,7 @@ class WideInitEngine(Engine):
 
 @dataclass(frozen=True)
 class Trial:
-    """One recipe: the defaults with some parameters changed, or another engine."""
+    """A recipe: the defaults with some parameters changed, or another engine."""
 
     changes: dict[str, Any] = field(default_factory=dict)
     engine: Callable[[Architecture, Config, Compute, int], Engine] = Engine
@@ -80,7 +79,7 @@ def _train(**changes: Any) -> dict[str, Any]:
     return {f"train.{name}": value for name, value in changes.items()}
 
 
-# The defaults in full, so that the study stays what it was if params.yaml changes
+# The defaults, written out in full so that old results stay comparable when params.yaml changes.
 BASE = _train(
     batch_size=32,
     learning_rate=2e-3,
@@ -94,7 +93,7 @@ BASE = _train(
 EARLIER = _train(learning_rate=3e-4, warmup_steps=0, min_learning_rate_ratio=0.0, dropout=0.0)
 TRIALS = {
     "earlier recipe": Trial(EARLIER, EarlierEngine, FULL, (1, 2)),
-    # Seed 1234 is that of the reference runs, whose history.csv of either recipe was taken over.
+    # Results with seed 1234 come from history.csv of the reference runs with each recipe.
     "default": Trial({}, Engine, FULL, (1234, 1)),
     "constant dropout": Trial(_train(dropout_rise_ratio=0.0), Engine, FULL, (1234, 1)),
     "batch 16": Trial(_train(batch_size=16), Engine, FULL),
@@ -115,48 +114,38 @@ TRIALS = {
 }
 
 
-def main() -> int:
-    """Run the command line; return the exit code."""
+def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trial", nargs="?", choices=sorted(TRIALS), metavar="trial", help="a name from the list")
+    parser.add_argument(
+        "trial", nargs="?", choices=sorted(TRIALS), metavar="trial", help="name of a trial; without one, show the table"
+    )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--all", action="store_true", help="run what is not measured yet")
+    parser.add_argument("--all", action="store_true", help="run everything that has no result yet")
     parser.add_argument("--tokens", type=Path, default=Path("data/tokens"))
     options = parser.parse_args()
-    try:
-        if options.all:
-            for name, trial in TRIALS.items():
-                for seed in trial.seeds:
-                    if _key(name, seed) not in _results():
-                        _run(name, seed, options.tokens)
-        elif options.trial:
-            _run(options.trial, options.seed, options.tokens)
-    except MinimalLlmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    _show(_results())
-    return 0
+    runs = {_key(name, seed): (name, seed) for name, trial in TRIALS.items() for seed in trial.seeds}
+    results = Results(Path("docs/reference/recipe_study.json"), tuple(runs), COLUMNS, _row)
+    chosen = results.missing() if options.all else []
+    if options.trial:
+        chosen = [_key(options.trial, options.seed)]
+        runs[chosen[0]] = (options.trial, options.seed)
+    results.update(chosen, lambda run: _measure(*runs[run], options.tokens))
+    results.show()
 
 
 def _key(name: str, seed: int) -> str:
     return f"{name} / seed {seed}"
 
 
-def _results() -> dict[str, Any]:
-    return dict(read_json(RESULTS)) if RESULTS.exists() else {}
-
-
-def _run(name: str, seed: int, tokens_folder: Path) -> None:
+def _measure(name: str, seed: int, tokens_folder: Path) -> Result:
     trial = TRIALS[name]
     config = load_config(overrides={**BASE, **trial.changes, "train.epochs": trial.epochs, "seed": seed})
-    tokens = read_tokens(tokens_folder)
-    print(f"{name}, seed {seed}, {trial.epochs} epochs", flush=True)
-    result = study(trial, config, tokens)
-    write_json(RESULTS, {**_results(), _key(name, seed): result})
+    return study(trial, config, read_tokens(tokens_folder))
 
 
-def study(trial: Trial, config: Config, tokens: TokenFiles) -> dict[str, Any]:
-    """Return the losses of each epoch of one trial, the best one, and its gap."""
+def study(trial: Trial, config: Config, tokens: TokenFiles) -> Result:
+    """Run a trial; return the losses of each epoch, the best epoch, and its gap."""
     train = config.train
     batches = TrainingBatches(tokens.train, train.batch_size, train.max_seq_length, config.seed)
     steps = train.epochs * batches.steps
@@ -184,18 +173,11 @@ def study(trial: Trial, config: Config, tokens: TokenFiles) -> dict[str, Any]:
     }
 
 
-def _show(results: dict[str, Any]) -> None:
-    """Print the table of docs/RECIPE.md, and then what is not measured yet."""
-    print("| trial | seed | val loss | gap | after 3 | after 10 |\n| --- | ---: | ---: | ---: | ---: | ---: |")
-    runs = [(name, seed) for name, trial in TRIALS.items() for seed in trial.seeds]
-    for name, seed in runs:
-        if result := results.get(_key(name, seed)):
-            val = result["val"]
-            after = [f"{val[number]:.3f}" if len(val) > number else "" for number in (2, 9)]
-            print(f"| {name} | {seed} | {result['val_loss']:.3f} | {result['gap']:.3f} | {' | '.join(after)} |")
-    missing = [_key(name, seed) for name, seed in runs if _key(name, seed) not in results]
-    print(f"not measured: {'; '.join(missing) or 'nothing'}")
+def _row(run: str, result: Result) -> str:
+    name, _, seed = run.rpartition(" / seed ")
+    after = [f"{result['val'][number]:.3f}" if len(result["val"]) > number else "" for number in (2, 9)]
+    return f"| {name} | {seed} | {result['val_loss']:.3f} | {result['gap']:.3f} | {' | '.join(after)} |"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

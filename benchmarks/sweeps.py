@@ -1,16 +1,15 @@
-"""What each hyperparameter does: one change at a time from a small base, on half a megabyte of the default books.
+"""The effect of each hyperparameter: one change at a time from a small base, on half a megabyte of the default books.
 
-    python benchmarks/sweeps.py                        # the table, and what is not measured
-    python benchmarks/sweeps.py learning_rate=0.001    # run one (or several, names in quotes)
-    python benchmarks/sweeps.py --all                  # run all that are not measured yet, on a quiet machine
+    python benchmarks/sweeps.py                        # show the results
+    python benchmarks/sweeps.py learning_rate=0.001    # run one (or several; quote names with spaces)
+    python benchmarks/sweeps.py --all                  # run those without a result, on an idle machine
 
-Every run is the stage scripts in processes of their own, into runs/sweep. Books come from data/raw, where `make train`
-puts them, else from a mirror. Results are kept in docs/reference/sweep.json; docs/TRAINING_GUIDE.md shows them.
+Each run uses the stage scripts, in runs/sweep. Books are taken from data/raw, where `make train` saves them, or
+downloaded. Results are saved in docs/reference/sweep.json and shown in docs/TRAINING_GUIDE.md.
 """
 
 from __future__ import annotations
 
-import argparse
 import resource
 import shutil
 import subprocess
@@ -19,15 +18,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from results import CommandFailed, Result, Results, exit_code, parse_runs
+
 from minimal_llm.common.artifacts import Artifacts
-from minimal_llm.common.errors import EXIT_INTERRUPTED
-from minimal_llm.common.files import read_json, write_json
+from minimal_llm.common.files import read_json
 
-RESULTS = Path("docs/reference/sweep.json")
 SCRATCH = Path("runs/sweep")
+COLUMNS = """\
+| run | val loss | bits per byte | gap | CPU seconds | peak MB | parameters |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
 
-# In full, so that the sweeps stay what they were if params.yaml changes. These are its defaults but for less text,
-# fewer epochs and a smaller vocabulary, which make a run short, and a smaller batch: else it had but 200 steps.
+# Written out in full, so that old results stay comparable when params.yaml changes. Apart from less text, fewer epochs
+# and a smaller vocabulary, which keep runs short, and a smaller batch for more than 200 steps, these are the defaults.
 BASE: dict[str, dict[str, Any]] = {
     "download": {
         "source": "gutenberg",
@@ -60,11 +62,11 @@ BASE: dict[str, dict[str, Any]] = {
         "dropout": 0.35,
         "dropout_rise_ratio": 0.25,
         "gradient_clip": 1.0,
-        "threads": 1,  # so that processor time is the time it takes on a machine that does nothing else
+        "threads": 1,  # so that CPU time equals the duration on an idle machine
     },
 }
 SWEEPS: dict[str, tuple[float, ...]] = {
-    "seed": (1, 2),  # how far equal runs lie apart: a smaller difference says nothing
+    "seed": (1, 2),  # the spread between seeds: smaller differences mean nothing
     "learning_rate": (0.0003, 0.001, 0.004),
     "batch_size": (4, 16, 32),
     "epochs": (6,),
@@ -74,12 +76,12 @@ SWEEPS: dict[str, tuple[float, ...]] = {
     "vocab_size": (1000, 4000),
     "warmup_steps": (0,),
 }
-# With as many tokens a step as the base: otherwise a longer window would also mean fewer steps.
+# As many tokens per step as the base: otherwise longer sequences would also mean fewer steps.
 WINDOWS: tuple[dict[str, float], ...] = ({"max_seq_length": 256, "batch_size": 4},)
 
 
 def key_of(changes: dict[str, float]) -> str:
-    """Return the name of a run, such as learning_rate=0.001."""
+    """Return the name of a run, for example learning_rate=0.001."""
     return " ".join(f"{name}={value}" for name, value in changes.items()) or "base"
 
 
@@ -89,43 +91,21 @@ RUNS = {
 }
 
 
-class StageFailed(Exception):
-    """A stage script ended with this exit code; it has said why."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-def main() -> int:
-    """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", metavar="run", help="names from the list")
-    parser.add_argument("--all", action="store_true", help="run what is not measured yet")
-    options = parser.parse_args()
-    if unknown := [key for key in options.runs if key not in RUNS]:
-        parser.error(f"there is no run {unknown[0]}: python benchmarks/sweeps.py lists them")
-    try:
-        for key in options.runs or [key for key in RUNS if options.all and key not in _results()]:
-            print(key, flush=True)
-            result = measure(RUNS[key])
-            write_json(RESULTS, {**_results(), key: result})
-            print(_row(key, result), flush=True)
-    except StageFailed as failure:
-        return failure.code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    _show(_results())
-    return 0
+def main() -> None:
+    """Run the command line."""
+    results = Results(Path("docs/reference/sweep.json"), tuple(RUNS), COLUMNS, _row)
+    runs = parse_runs(__doc__, results)
+    results.update(runs, lambda run: measure(RUNS[run]))
+    results.show()
 
 
-def measure(changes: dict[str, float]) -> dict[str, Any]:
-    """Return the losses, the cost and the size of one run.
+def measure(changes: dict[str, float]) -> Result:
+    """Run the pipeline with some hyperparameters changed; return its losses, cost and number of parameters.
 
-    `cpu_seconds` (processor time, on one thread) and `peak_memory_mb` (MB of 10^6 bytes) are those of the train stage.
+    `cpu_seconds` (on one thread) and `peak_memory_mb` (MB of 10^6 bytes) are those of the train stage.
 
     Raises:
-        StageFailed: a stage script did not end well.
+        CommandFailed: a stage failed.
     """
     tokens = _prepare_tokens(int(changes.get("vocab_size", BASE["tokenizer"]["vocab_size"])))
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
@@ -143,7 +123,7 @@ def measure(changes: dict[str, float]) -> dict[str, Any]:
 
 
 def _cpu_seconds() -> float:
-    """Return the processor time of all child processes that have ended."""
+    """Return the CPU time of all child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
@@ -153,10 +133,10 @@ def _of_train(changes: dict[str, float]) -> dict[str, Any]:
 
 
 def _prepare_tokens(vocab_size: int) -> Path:
-    """Return the folder with the token files of a vocabulary, made where they are missing."""
+    """Return the folder with the token files for a vocabulary size, creating them if necessary."""
     corpus, tokens = SCRATCH / "corpus", SCRATCH / f"vocab_{vocab_size}"
-    if not Artifacts(corpus).corpus_manifest.exists():  # each stage writes its last file last
-        if Artifacts().raw_books.is_dir():  # nothing is fetched twice
+    if not Artifacts(corpus).corpus_manifest.exists():  # the file that the stage writes last
+        if Artifacts().raw_books.is_dir():  # do not download anything twice
             shutil.copytree(Artifacts().raw_books, Artifacts(corpus).raw_books, dirs_exist_ok=True)
         _run_stage("download", corpus, corpus, BASE["download"])
     if not Artifacts(tokens).tokenizer_metrics.exists():
@@ -171,29 +151,15 @@ def _run_stage(stage: str, inputs: Path, outputs: Path, parameters: dict[str, An
     command = [sys.executable, f"stages/{stage}.py", "--data-dir", str(inputs), "--output-dir", str(outputs), *flags]
     code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
     if code:
-        raise StageFailed(code)
+        raise CommandFailed(code)
 
 
-def _results() -> dict[str, Any]:
-    return dict(read_json(RESULTS)) if RESULTS.exists() else {}
-
-
-def _row(key: str, result: dict[str, Any]) -> str:
+def _row(name: str, result: Result) -> str:
     return (
-        f"| {key} | {result['val_loss']:.3f} | {result['val_bits_per_byte']:.3f} | {result['gap']:.3f} | "
+        f"| {name} | {result['val_loss']:.3f} | {result['val_bits_per_byte']:.3f} | {result['gap']:.3f} | "
         f"{result['cpu_seconds']:.0f} | {result['peak_memory_mb']:.0f} | {result['parameters']:,} |"
     )
 
 
-def _show(results: dict[str, Any]) -> None:
-    """Print all results as a table, and then what is not measured yet."""
-    print("| run | val loss | bits a byte | gap | CPU seconds | peak MB | parameters |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for key in RUNS:
-        if key in results:
-            print(_row(key, results[key]))
-    print(f"not measured: {', '.join(key for key in RUNS if key not in results) or 'nothing'}")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

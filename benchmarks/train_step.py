@@ -1,9 +1,9 @@
-"""How fast a training step is, against the obvious program and against the limit of the machine.
+"""Time a training step, and compare it with the obvious program and with the limit of the machine.
 
     make bench                                      # or: python benchmarks/train_step.py --rounds 20
 
-Each contestant lives in a process of its own, because what one does to the allocator must not help another. They take
-turns, one step each a round, so that a slow minute of the machine is slow for all of them. The figures are medians.
+Each contestant runs in its own process, so that the allocator state of one does not affect another. They take turns,
+one step per round, so that background load slows all of them equally. Results are medians.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from obvious import ObviousTrainer
+from results import exit_code
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -28,7 +29,6 @@ from torch import Tensor
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.compute import choose_compute, compiler_problem, cpu_name, has_bf16_units
 from minimal_llm.common.config import Config, load_config
-from minimal_llm.common.errors import MinimalLlmError
 from minimal_llm.common.files import write_json
 from minimal_llm.common.system import peak_memory_mb, physical_cores
 from minimal_llm.model.transformer import Architecture
@@ -38,47 +38,46 @@ from minimal_llm.training.step import Engine
 
 WARM_UP_STEPS = 3
 OBVIOUS, OURS, COMPILED = "obvious", "this project", "this project, compiled"
-OURS_FP32, LIMIT, LIMIT_FP32 = "this project, fp32", "matrix products alone", "matrix products alone, fp32"
+OURS_FP32, LIMIT, LIMIT_FP32 = "this project, fp32", "matmuls only", "matmuls only, fp32"
 
 Step = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one contestant measured: seconds of each step, and the peak memory of its process in MB."""
+    """The measurements of one contestant: seconds of each step, and peak memory of its process in MB."""
 
     seconds: list[float]
     peak_mb: float
 
     @property
     def milliseconds(self) -> float:
-        """The median of a step."""
+        """The median time of a step."""
         return 1000 * statistics.median(self.seconds)
 
 
-def main() -> int:
-    """Run the command line; return the exit code."""
+def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="steps of each contestant that count (default: 15)")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where tokens/ is (default: data)")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="measured steps of each contestant (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="the folder that contains tokens/ (default: %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
-    try:
-        config = load_config()
-        tokens = _tokens(Artifacts(options.data_dir))
-    except MinimalLlmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    figures = report(race(_contestants(), config, tokens, options.rounds), config)
+    config = load_config()
+    tokens = _tokens(Artifacts(options.data_dir))
+    metrics = report(race(_contestants(), config, tokens, options.rounds), config)
     if options.json:
-        write_json(options.json, figures)
-    return 0
+        write_json(options.json, metrics)
 
 
 def _tokens(artifacts: Artifacts) -> TokenFiles | None:
     if artifacts.tokens.exists():
         return read_tokens(artifacts.tokens)
-    print(f"random tokens: there are none in {artifacts.tokens} (dvc repro tokenizer makes some)")
+    print(f"Using random tokens: {artifacts.tokens} does not exist (create it with: dvc repro tokenizer)")
     return None
 
 
@@ -92,7 +91,7 @@ def _contestants() -> list[str]:
 
 
 def race(names: list[str], config: Config, tokens: TokenFiles | None, rounds: int) -> dict[str, Result]:
-    """Let each contestant take a step in turn, `rounds` times; return what each measured."""
+    """Let the contestants take turns, one step each for `rounds` rounds; return their measurements."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     processes = []
@@ -101,7 +100,7 @@ def race(names: list[str], config: Config, tokens: TokenFiles | None, rounds: in
         process = context.Process(target=_contestant, args=(name, config, tokens, theirs), daemon=True)
         process.start()
         processes.append(process)
-        pipes[name].recv()  # it is warm; the next one warms up alone
+        pipes[name].recv()  # warmed up; contestants warm up one at a time
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
@@ -171,9 +170,9 @@ def _endless(config: Config, tokens: TokenFiles | None) -> Iterator[tuple[Tensor
 
 
 def _products(shape: Architecture, config: Config, dtype: torch.dtype) -> Step:
-    """Return a step of nothing but the matrix products of a training step: forward, and two for each backward.
+    """Return a step with only the matmuls of a training step: one each forward, two each backward.
 
-    Tensors are made once, so that it is the time that no program with these shapes can go below.
+    Tensors are created once, so its time is a lower bound for any program with these shapes.
     """
     rows = config.train.batch_size * shape.max_seq_length
     width, inner, heads = shape.d_model, shape.feed_forward, shape.heads
@@ -194,26 +193,26 @@ def _products(shape: Architecture, config: Config, dtype: torch.dtype) -> Step:
             torch.mm(y, weight)
             torch.mm(y.t(), x)
         for _ in range(shape.layers):
-            for _ in range(2):  # scores from q and k, the gradient of the weights from that of the output and v
+            for _ in range(2):  # scores from q and k; gradient of the attention weights
                 torch.bmm(q, q.transpose(1, 2))
-            for _ in range(4):  # the output, and the gradients of q, k and v
+            for _ in range(4):  # attention output; gradients of q, k and v
                 torch.bmm(scores, q)
 
     return step
 
 
 def report(results: dict[str, Result], config: Config) -> dict[str, Any]:
-    """Print the table and return its figures."""
+    """Print the results as a table and return them."""
     tokens = config.train.batch_size * config.train.max_seq_length
     base = results[OBVIOUS].milliseconds
-    table = Table(title=f"a training step of {tokens:,} tokens: {cpu_name()}, {physical_cores()} threads")
+    table = Table(title=f"A training step of {tokens:,} tokens on {cpu_name()}, {physical_cores()} threads")
     for column in ("", "ms", "tokens/s", "x obvious", "peak MB"):
         table.add_column(column, justify="left" if not column else "right")
-    figures: dict[str, Any] = {"cpu": cpu_name(), "threads": physical_cores(), "tokens_per_step": tokens}
+    metrics: dict[str, Any] = {"cpu": cpu_name(), "threads": physical_cores(), "tokens_per_step": tokens}
     for name, result in results.items():
         ms = result.milliseconds
         table.add_row(name, f"{ms:.1f}", f"{1000 * tokens / ms:,.0f}", f"{base / ms:.2f}", f"{result.peak_mb:,.0f}")
-        figures[name] = {
+        metrics[name] = {
             "ms": round(ms, 1),
             "times_obvious": round(base / ms, 2),
             "peak_mb": round(result.peak_mb, 1),
@@ -225,11 +224,11 @@ def report(results: dict[str, Result], config: Config) -> dict[str, Any]:
         if name in results:
             ms = results[name].milliseconds
             console.print(
-                f"{name}: {base / ms:.2f} times as fast as the obvious program. The matrix products alone are "
-                f"{100 * limit / ms:.0f} % of its time and would allow {base / limit:.2f} times."
+                f"{name}: {base / ms:.2f} times as fast as the obvious program. Its matmuls alone take "
+                f"{limit / ms:.0%} of its time, so {base / limit:.2f} times is the limit."
             )
-    return figures
+    return metrics
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))
