@@ -1,4 +1,4 @@
-"""The form of the documents: which blocks they run, what these print, and how that is compared."""
+"""The format of the documents: which code blocks are run, which output they show, and how outputs are compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from markdown_it import MarkdownIt
 
 RUN = ("python", "sh")
-NOT_RUN = ("", "bash", "shell", "console", "zsh", "py", "python3", "pycon")  # would look like code that is run
+NOT_RUN = (
+    "",
+    "bash",
+    "shell",
+    "console",
+    "zsh",
+    "py",
+    "python3",
+    "pycon",
+)  # readers would take these for code that is run
 RELATIVE, ABSOLUTE = 0.05, 0.02
 EXEMPTION = re.compile(r"\*[Nn]ot run by the tests(?P<section>, the blocks of this section)?(?::(?P<reason>[^*]*))?")
 STAND_IN = re.compile(r"\*[Rr]un by the tests with the\s+small model of `make quick`")
@@ -21,7 +30,7 @@ ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong at a line of a document."""
+    """A problem at a line of a document."""
 
     line: int
     text: str
@@ -29,26 +38,26 @@ class Fault:
 
 @dataclass
 class Block:
-    """A block that is run, the line of its fence, and the `output` that follows it (None: nothing is shown)."""
+    """A runnable code block, the line of its fence, and the `output` shown after it (None if there is none)."""
 
     language: str
     code: str
     line: int
     section: int
     exempt: bool = False
-    stand_in: bool = False  # the model of `make quick` takes the place of that of `make train`
+    stand_in: bool = False  # uses the model from `make quick` instead of `make train`
     output: str | None = None
-    output_lines: tuple[int, int] = (0, 0)  # those between its fences, counted from 0, the end excluded
+    output_lines: tuple[int, int] = (0, 0)  # between its fences, counted from 0, end exclusive
 
 
 class Parser:
-    """Reads a document: `blocks` are those that are run or exempt, `faults` are those of its form."""
+    """Parses a document into `blocks`, exempt ones included, and `faults` in its format."""
 
     def __init__(self, text: str) -> None:
         self.blocks: list[Block] = []
         self.faults: list[Fault] = []
         self._section = self._heading = self._exempt_level = 0
-        self._exemption = 0  # the line of one that still waits for its block
+        self._exemption = 0  # the line of an exemption that is not followed by its block yet
         self._stand_in = False
         self._tokens = MarkdownIt("commonmark").parse(text)
         for index, token in enumerate(self._tokens):
@@ -67,12 +76,14 @@ class Parser:
             elif token.type == "paragraph_open":
                 self._paragraph(index, line)
             elif token.type == "code_block":
-                self.faults.append(Fault(line, "an indented code block: put it in a fence"))
+                self.faults.append(Fault(line, "indented code block: use a fence instead"))
         self._end_exemption()
 
     def _end_exemption(self) -> None:
         if self._exemption:
-            self.faults.append(Fault(self._exemption, "no python or sh block follows this exemption directly"))
+            self.faults.append(
+                Fault(self._exemption, "this exemption is not directly followed by a python or sh block")
+            )
         self._exemption = 0
 
     def _paragraph(self, index: int, line: int) -> None:
@@ -82,13 +93,13 @@ class Parser:
         if not found:
             return
         if not (found["reason"] or "").strip():
-            self.faults.append(Fault(line, "an exemption without a reason"))
+            self.faults.append(Fault(line, "exemption without a reason"))
         if not found["section"]:
             self._exemption = line
         elif self._tokens[index - 1].type == "heading_close":
             self._exempt_level = self._heading
         else:
-            self.faults.append(Fault(line, "the exemption of a section stands directly below its heading"))
+            self.faults.append(Fault(line, "the exemption of a section must be directly below its heading"))
 
     def _fence(self, index: int, line: int) -> None:
         token, previous = self._tokens[index], self._tokens[index - 1]
@@ -103,15 +114,19 @@ class Parser:
             self.blocks[-1].output = token.content
             self.blocks[-1].output_lines = (line, line + token.content.count("\n"))
         elif language == "output":
-            self.faults.append(Fault(line, "`output` without a python or sh block directly before it"))
+            self.faults.append(Fault(line, "`output` is not directly preceded by a python or sh block"))
         elif language in NOT_RUN:
-            self.faults.append(Fault(line, f"a fence of {language!r} is not run: use python, sh, or text and the like"))
+            self.faults.append(
+                Fault(line, f"a {language!r} block is not run: use python or sh for code, text for output")
+            )
 
 
 def tidy(text: str) -> list[str]:
-    """Return the lines of an output as a reader sees them, with single spaces, without blank lines at both ends."""
+    """Return the lines of an output as they appear on screen, with single spaces and outer blank lines stripped."""
     seen = (ESCAPE_SEQUENCE.sub("", line.rstrip("\r").rpartition("\r")[2]) for line in text.split("\n"))
-    lines = [re.sub(r"([\[({]) ", r"\1", " ".join(line.split())) for line in seen]  # [ 0.5 is [-0.5 with a sign
+    lines = [
+        re.sub(r"([\[({]) ", r"\1", " ".join(line.split())) for line in seen
+    ]  # "[ 0.5" has the space of a missing minus sign
     while lines and not lines[-1]:
         lines.pop()
     while lines and not lines[0]:
@@ -120,9 +135,9 @@ def tidy(text: str) -> list[str]:
 
 
 def first_difference(shown: str, real: str) -> int | None:
-    """Return the index of the first line of tidy(shown) that the real output does not have; None where both agree."""
+    """Return the index of the first line of tidy(shown) that does not match the real output; None if all match."""
     wanted, lines = tidy(shown), tidy(real)
-    used = {0}  # how many real lines the shown ones so far can stand for
+    used = {0}  # possible numbers of real lines matched so far
     for index, line in enumerate(wanted):
         if line == "...":
             used = set(range(min(used), len(lines) + 1))
@@ -134,7 +149,7 @@ def first_difference(shown: str, real: str) -> int | None:
 
 
 def same_line(shown: str, real: str) -> bool:
-    """Whether a line says what is shown: the same words, and numbers that are near enough."""
+    """Return whether a line matches the shown one: the same words, and numbers within the tolerance."""
     pattern, numbers = _pattern(shown)
     found = pattern.fullmatch(real)
     return bool(found) and all(
@@ -145,7 +160,7 @@ def same_line(shown: str, real: str) -> bool:
 
 @functools.cache
 def _pattern(line: str) -> tuple[re.Pattern[str], tuple[float, ...]]:
-    """Return a pattern, with a group for each number, of what a shown line stands for, and the shown numbers."""
+    """Return a pattern that matches a shown line, with a group for each number, and the numbers themselves."""
     pattern, numbers, end = "", [], 0
     for found in SPECIAL.finditer(line):
         pattern += re.escape(line[end : found.start()]) + (".*?" if found["any"] else f"({NUMBER})")
@@ -159,7 +174,7 @@ def _value(number: str) -> float:
 
 
 def with_outputs(text: str, outputs: list[tuple[Block, str]]) -> str:
-    """Return a document that shows these outputs."""
+    """Return the text of a document with new outputs."""
     lines = text.split("\n")
     for block, output in sorted(outputs, key=lambda change: -change[0].line):
         start, end = block.output_lines

@@ -1,20 +1,20 @@
-"""Run the code of documents and compare what it prints with what they show.
+"""Run the code blocks of documents and compare their output with what the documents show.
 
     python scripts/documents.py README.md docs/TRAINING_GUIDE.md [--write] [--folder DIR] [--quick DIR]
 
-`python` and `sh` fences are run, in the order of the document. The Python blocks of a section (## heading) share one
-process; a shell block is a `bash -euo pipefail` of its own. A fence `output` directly after such a block is what it
-prints (sh: with stderr), compared line by line: words must be equal, numbers may differ by 5 % or 0.02, runs of spaces
-count as one, `...` stands for any text in a line, and alone on a line for any lines. A block that fails is a fault, but
-for an exception whose last line the output shows. Every other fence is text and has an info string that says of which
-kind (text, yaml, ...).
+`python` and `sh` blocks are run in document order. The Python blocks of a section (## heading) share one process; each
+shell block is run by its own `bash -euo pipefail`. An `output` block directly after a code block shows what that prints
+(for sh, including stderr) and is compared line by line: words must be equal, numbers may differ by 5 % or 0.02, several
+spaces count as one, `...` matches any text within a line, and on a line of its own any number of lines. A block must
+not fail, except with an exception whose message is the last line of the output. Blocks of any other kind are not run;
+their info string names the kind (text, yaml, ...).
 
-The paragraph directly before a block says if it is not run: *Not run by the tests: the reason.* Directly below a
-heading, *Not run by the tests, the blocks of this section: the reason.* holds for the whole section. For a block that
-uses data/best_model.pt it says: *Run by the tests with the small model of `make quick`.*
+To exempt a block, put this paragraph directly before it: *Not run by the tests: the reason.* To exempt a section, put
+this directly below its heading: *Not run by the tests, the blocks of this section: the reason.* A block that uses
+data/best_model.pt needs this paragraph: *Run by the tests with the small model of `make quick`.*
 
-The folder is a fresh clone of the working tree for each document, with the result of `make quick` in runs/quick where
-a document uses that. Nothing is installed and no network is reached.
+Each document runs in a fresh clone of the working tree, which contains the result of `make quick` in runs/quick if the
+document uses it. Nothing is installed and the network is not used.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ KEPT = ("PATH", "HOME", "USER", "TMPDIR", "LD_LIBRARY_PATH")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a block printed; what went wrong, in one line, or nothing; and what helps to find the reason."""
+    """The output of a block, its error in one line (empty if it succeeded), and details for finding the cause."""
 
     output: str
     error: str = ""
@@ -57,33 +57,33 @@ class Outcome:
 
 
 def failure(block: Block, outcome: Outcome) -> str:
-    """Return why a block failed, or nothing: an error that the shown output ends with is wanted."""
+    """Return why a block failed, or an empty text; an error that the shown output ends with is expected."""
     shown = tidy(block.output or "")
     if not outcome.error or (shown and shown[-1] != "..." and same_line(shown[-1], outcome.error)):
         return ""
     text = f"the {block.language} block failed: {outcome.error}"
-    return text + indented("it printed:", outcome.output) + indented("stderr:", outcome.details)
+    return text + indented("output:", outcome.output) + indented("stderr:", outcome.details)
 
 
 def difference(block: Block, outcome: Outcome) -> str:
-    """Return how the shown and the real output of a block differ, or nothing."""
+    """Return how the shown and the real output of a block differ, or an empty text."""
     index = None if block.output is None else first_difference(block.output, outcome.output)
     if block.output is None or index is None:
         return ""
     shown = tidy(block.output)
-    first = f"no line for: {shown[index]}" if index < len(shown) else "it prints more than is shown"
-    text = f"the {block.language} block prints something else; {first}"
+    first = f"not printed: {shown[index]}" if index < len(shown) else "it prints more than is shown"
+    text = f"the output of the {block.language} block differs; {first}"
     return text + indented("expected:", block.output) + indented("real:", outcome.output)
 
 
-def indented(title: str, text: str, most: int = 60) -> str:
+def indented(title: str, text: str, max_lines: int = 60) -> str:
     lines = text.strip("\n").split("\n") if text.strip() else []
-    lines = lines if len(lines) <= most else [*lines[: most // 2], "[...]", *lines[-most // 2 :]]
+    lines = lines if len(lines) <= max_lines else [*lines[: max_lines // 2], "[...]", *lines[-max_lines // 2 :]]
     return "".join([f"\n  {title}", *(f"\n    {line}" for line in lines)]) if lines else ""
 
 
 class PythonProcess:
-    """A Python that executes one block after another; its names stay."""
+    """A Python process that executes one block after another in the same namespace."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -97,9 +97,9 @@ class PythonProcess:
         )
 
     def run(self, block: Block, limit: float) -> Outcome:
-        """Return what a block printed to stdout, with the last line of its traceback."""
+        """Execute a block; return what it printed to stdout, plus the last line of its traceback if it failed."""
         if self._process.poll() is not None or not self._process.stdin or not self._process.stdout:
-            return Outcome("", "the Python process of this section has ended before")
+            return Outcome("", "the Python process of this section has already ended")
         with tempfile.TemporaryDirectory() as scratch:
             out, err = Path(scratch, "out"), Path(scratch, "err")
             request = {"code": block.code, "line": block.line, "out": str(out), "err": str(err)}
@@ -123,12 +123,12 @@ class PythonProcess:
 
 
 def run_shell(block: Block, folder: Path, environment: dict[str, str], limit: float) -> Outcome:
-    """Return what a shell block printed."""
+    """Run a shell block and return what it printed."""
     if uncommented(block.code) == ["make quick"] and (folder / QUICK / "report.md").exists():
         return Outcome(block.output or "")
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch, "out")
-        with out.open("wb") as file:  # a pipe would wait for processes that the block leaves behind
+        with out.open("wb") as file:  # a pipe would wait for background processes of the block
             process = subprocess.Popen(
                 ["bash", "-euo", "pipefail", "-c", block.code],
                 cwd=folder,
@@ -148,7 +148,7 @@ def run_shell(block: Block, folder: Path, environment: dict[str, str], limit: fl
 
 
 def stop(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started."""
+    """Kill a process and its process group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -163,7 +163,7 @@ def uncommented(code: str) -> list[str]:
 
 
 def outcomes(blocks: list[Block], folder: Path, limit: float) -> Iterator[tuple[Block, Outcome]]:
-    """Run the blocks that are not exempt in a folder and yield what each did."""
+    """Run the blocks that are not exempt in a folder and yield the outcome of each."""
     name, value = "DOCUMENT_PROCESSES", uuid.uuid4().hex
     environment = clean_environment(folder) | {name: value}
     python: PythonProcess | None = None
@@ -191,7 +191,7 @@ def outcomes(blocks: list[Block], folder: Path, limit: float) -> Iterator[tuple[
 
 
 def stop_marked(name: str, value: str) -> None:
-    """End the processes that have a variable in their environment: blocks may start some that outlive them."""
+    """Kill all processes with this environment variable: blocks may start some in another process group."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get(name) == value:
@@ -200,7 +200,7 @@ def stop_marked(name: str, value: str) -> None:
 
 
 def clean_environment(folder: Path) -> dict[str, str]:
-    """Return an environment with nothing of whoever runs this, in which programs print the same everywhere."""
+    """Return an environment without settings of the user, in which programs print the same everywhere."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     person = {f"GIT_{role}_{key}": "reader" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
     return (
@@ -210,9 +210,9 @@ def clean_environment(folder: Path) -> dict[str, str]:
             "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{kept.get('PATH', os.defpath)}",
             "PYTHONPATH": str(folder / "src"),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHON": "true",  # make's set-up is this program, so nothing is installed
+            "PYTHON": "true",  # the program that make runs to set up .venv, so nothing is installed
             "GIT_CONFIG_GLOBAL": os.devnull,
-            "GUTENBERG_MIRRORS": "http://127.0.0.1:9",  # the discard port: nothing listens there
+            "GUTENBERG_MIRRORS": "http://127.0.0.1:9",  # the discard port, on which nothing listens
             "LC_ALL": "C.UTF-8",
             "COLUMNS": "100",
             "TERM": "dumb",
@@ -221,7 +221,7 @@ def clean_environment(folder: Path) -> dict[str, str]:
 
 
 def clone(folder: Path, quick: Path | None) -> Path:
-    """Make a folder a repository with the working tree as its only commit; copy a finished runs/quick if given."""
+    """Create a repository with the working tree as its only commit; copy the result of `make quick` if given."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
@@ -237,7 +237,7 @@ def clone(folder: Path, quick: Path | None) -> Path:
 
 
 def make_quick(folder: Path) -> Path:
-    """Run `make quick` in a folder; return where its results are."""
+    """Run `make quick` in a new clone; return the folder with its results."""
     block = Block("sh", "make quick", 0, 0)
     outcome = run_shell(block, clone(folder, None), clean_environment(folder), 4 * LIMIT_SECONDS)
     if outcome.error:
@@ -246,14 +246,14 @@ def make_quick(folder: Path) -> Path:
 
 
 def needs_quick(path: Path) -> bool:
-    """Whether a block of a document uses the result of `make quick`."""
+    """Return whether a block of a document uses the result of `make quick`."""
     blocks = Parser(path.read_text(encoding="utf-8")).blocks
     run = [block for block in blocks if not block.exempt]
     return any(block.stand_in or str(QUICK) in block.code or "make quick" in block.code for block in run)
 
 
 def check(path: Path, folder: Path, limit: float, write: bool) -> list[Fault]:
-    """Return the faults of a document; write the real outputs into it if asked to, which are faults no more."""
+    """Return the faults of a document; with `write`, correct outputs that differ instead of returning them."""
     text = path.read_text(encoding="utf-8")
     parser = Parser(text)
     blocks, faults = parser.blocks, parser.faults
@@ -270,12 +270,19 @@ def check(path: Path, folder: Path, limit: float, write: bool) -> list[Fault]:
 
 
 def main() -> int:
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("documents", nargs="+", type=Path, metavar="FILE.md")
-    parser.add_argument("--write", action="store_true", help="replace shown outputs that differ by the real ones")
-    parser.add_argument("--folder", type=Path, help="run in this folder; default: a fresh clone for each document")
-    parser.add_argument("--quick", type=Path, help="a finished runs/quick to copy into the clones")
-    parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, help="seconds a block; default: %(default)s")
+    parser.add_argument("--write", action="store_true", help="replace outputs that differ with the real ones")
+    parser.add_argument("--folder", type=Path, help="run in this folder (default: a fresh clone for each document)")
+    parser.add_argument(
+        "--quick",
+        type=Path,
+        help="result of `make quick` to copy into the clones (default: run it if a document uses it)",
+    )
+    parser.add_argument(
+        "--limit", type=float, default=LIMIT_SECONDS, help="maximum seconds per block (default: %(default)s)"
+    )
     options = parser.parse_args()
     for path in options.documents:
         if not path.is_file():

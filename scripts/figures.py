@@ -1,18 +1,17 @@
-"""Hold the numbers of the documents against the committed results that they come from.
+"""Check the numbers in the documents against the committed results that they come from.
 
     python scripts/figures.py            # list the numbers that differ
-    python scripts/figures.py --write    # replace them
+    python scripts/figures.py --write    # correct them
 
-A number is followed by a comment that readers do not see, an expression and a format:
-`4.379<!-- train.val_loss .3f -->`.
-An expression has names, numbers, + - * / and parentheses. The names:
+A number is followed by an invisible comment with an expression and a format: `4.379<!-- train.val_loss .3f -->`.
+Expressions consist of names, numbers, + - * / and parentheses. The names:
 
     train, validation, inference, tokenizer, train_speed    data/metrics/*.json
     primer.train, primer.validation, ...                    docs/reference/primer_*.json
     recipe['trial / seed 1'], examples['name'], sweep[..]   docs/reference/recipe_study.json, examples.json, sweep.json
-    history[3]                                              the row of epoch 3 of data/plots/history.csv
+    history[3]                                              the row of epoch 3 in data/plots/history.csv
     params                                                  params.yaml
-    count.parameters                                        of the model that params.yaml describes
+    count.parameters                                        parameters of the model defined by params.yaml
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import json
 import operator
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +41,16 @@ OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Div: operator.truediv,
     ast.USub: operator.neg,
 }
-# The word before the comment without marks that open something: (4.379<!-- ... -->) and **4.379<!-- ... -->**.
+# The word before the comment, without opening marks as in (4.379<!-- ... -->) and **4.379<!-- ... -->**.
 FIGURE = re.compile(r"(?P<word>[^\s|/()\[\]*`<>~≈]*)<!--(?P<comment>.*?)-->", re.DOTALL)
 
 
 class FigureError(Exception):
-    """A comment that gives no figure."""
+    """A comment from which no number can be computed."""
 
 
 class Results:
-    """The names of the expressions; a file is read when an expression asks for it."""
+    """The values of the names in expressions; files are read when first used."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -91,11 +90,11 @@ class Results:
         try:
             return path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise FigureError(f"{path.relative_to(self._root)} is not there") from None
+            raise FigureError(f"{path.relative_to(self._root)} does not exist") from None
 
 
 def count_parameters(params: Any) -> int:
-    """Return the number of weights of the model that the parameters describe."""
+    """Return the number of parameters of the model that params.yaml defines."""
     from minimal_llm.model.transformer import Architecture, TinyTransformer  # imports torch, which takes a second
 
     architecture = Architecture(
@@ -107,7 +106,7 @@ def count_parameters(params: Any) -> int:
 
 
 def evaluate(node: ast.AST, results: Results) -> Any:
-    """Return the value of an expression; raises FigureError for whatever it may not hold."""
+    """Return the value of an expression; raises FigureError for anything that is not allowed in it."""
     match node:
         case ast.Expression(body=body):
             return evaluate(body, results)
@@ -128,13 +127,13 @@ def evaluate(node: ast.AST, results: Results) -> Any:
 
 
 def figure(found: re.Match[str], results: Results) -> str:
-    """Return what a comment stands for; raises FigureError."""
+    """Return the number that a comment describes, formatted; raises FigureError."""
     comment = " ".join(found["comment"].split())
     expression, _, form = comment.rpartition(" ")
     if not found["word"]:
-        raise FigureError(f"no number directly before the comment {comment!r}")
+        raise FigureError(f"there is no number directly before the comment {comment!r}")
     if not expression:
-        raise FigureError("a comment has an expression and a format, like <!-- train.val_loss .3f -->")
+        raise FigureError("the comment needs an expression and a format, like <!-- train.val_loss .3f -->")
     try:
         return format(evaluate(ast.parse(expression, mode="eval"), results), form)
     except (SyntaxError, ValueError, TypeError, ZeroDivisionError) as error:
@@ -142,14 +141,14 @@ def figure(found: re.Match[str], results: Results) -> str:
 
 
 def lines_of_code(text: str) -> set[int]:
-    """Return the indices of the lines in fences and indented blocks: comments there are text."""
+    """Return the indices of the lines in code blocks, where comments are ordinary text."""
     tokens = MarkdownIt("commonmark").parse(text)
     blocks = [token.map for token in tokens if token.map and token.type in ("fence", "code_block")]
     return {line for start, end in blocks for line in range(start, end)}
 
 
 def check(text: str, results: Results) -> tuple[str, list[tuple[int, str, str]]]:
-    """Return a document with its figures computed, and (line, shown, computed or what is wrong) where it differs."""
+    """Return a document with all numbers computed, and (line, shown, computed or error) for each that differs."""
     code = lines_of_code(text)
     differences: list[tuple[int, str, str]] = []
 
@@ -170,17 +169,18 @@ def check(text: str, results: Results) -> tuple[str, list[tuple[int, str, str]]]
 
 
 def documents(root: Path) -> Iterator[Path]:
-    """Yield the documents of a repository: of its root, docs/ and examples/."""
+    """Yield the documents of a repository: those in its root, docs/ and examples/."""
     yield from sorted(root.glob("*.md"))
     for folder in FOLDERS:
         yield from sorted((root / folder).rglob("*.md"))
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="replace the numbers that differ")
-    parser.add_argument("--root", type=Path, default=ROOT, help="the repository; default: this one")
-    options = parser.parse_args()
+    parser.add_argument("--write", action="store_true", help="correct the numbers that differ")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this one)")
+    options = parser.parse_args(arguments)
     results = Results(options.root)
     wrong = 0
     for path in documents(options.root):
@@ -192,7 +192,7 @@ def main() -> int:
             replaced = options.write and not real.startswith("error")
             print(
                 f"{path.relative_to(options.root)}:{line}: shown {shown!r}, computed {real!r}"
-                + " (replaced)" * replaced
+                + " (corrected)" * replaced
             )
             wrong += not replaced
     return 1 if wrong else 0

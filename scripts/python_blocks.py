@@ -1,7 +1,7 @@
-"""Execute Python blocks one after another in one namespace: the process behind a section in scripts/documents.py.
+"""Execute Python blocks in one namespace: the process that scripts/documents.py starts for each section.
 
-stdin brings a JSON line a block: its code, its line in the document, and the files for what it prints to stdout and
-to stderr. The answer on stdout is a JSON line: the last line of its traceback, or an empty string.
+Reads one JSON object per block from stdin: its code, its line in the document, and the files that receive its stdout
+and stderr. Answers with one line of JSON on stdout: the last line of the traceback, or an empty string.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ def main() -> None:
         request = json.loads(line)
         for target, name in ((1, "out"), (2, "err")):
             opened = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            os.dup2(opened, target)  # of the descriptor: what a block's own processes print belongs to it
+            os.dup2(opened, target)  # the descriptor, so that child processes of the block are included
             os.close(opened)
         print(json.dumps(execute(request["code"], request["line"], names)), file=answers, flush=True)
 
 
 def execute(code: str, line: int, names: types.ModuleType) -> str:
-    """Execute a block; return the last line of its traceback, or nothing."""
-    source, name = "\n" * line + code, f"<block of line {line}>"  # so that a traceback counts lines of the document
+    """Execute a block; return the last line of its traceback, or an empty string."""
+    source, name = "\n" * line + code, f"<block of line {line}>"  # so that tracebacks have line numbers of the document
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     try:
         exec(compile(source, name, "exec"), names.__dict__)  # noqa: S102  # running the documents is the purpose
-    except BaseException as error:  # SystemExit as well: the next block needs this process
+    except BaseException as error:  # SystemExit too: the next block needs this process
         here = error.__traceback__
         traceback.print_exception(type(error), error, here and here.tb_next)
         return traceback.format_exception_only(error)[-1].strip()

@@ -1,4 +1,4 @@
-"""docs/RECIPE.md shows what docs/reference/recipe_study.json holds."""
+"""docs/RECIPE.md shows the results in docs/reference/recipe_study.json."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from tests.support.stages import ROOT
 
 
-def test_the_table_of_the_study_is_that_of_its_results() -> None:
+def test_the_table_of_the_study_shows_its_results() -> None:
     results = json.loads((ROOT / "docs" / "reference" / "recipe_study.json").read_text(encoding="utf-8"))
     page = (ROOT / "docs" / "RECIPE.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
