@@ -34,7 +34,7 @@ def test_all_metrics_and_the_report_say_which_corpus_it_was(validated_folder: Pa
     assert read(validated_folder / "training_metrics.json")["corpus"] == {"source": "primer", "fallback": False}
     report = (validated_folder / "report.md").read_text(encoding="utf-8")
     assert "Corpus: **primer**" in report
-    assert "its figures say nothing about books" in report
+    assert "these results do not carry over to real books" in report
 
 
 def test_the_report_says_what_the_metrics_say_and_shows_pictures_that_are_there(validated_folder: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_corpus_of_one_language_and_a_run_of_one_epoch_have_a_report(corpus_fo
     succeed(run_stage("validate", tmp_path / "out"))
     page = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert "Corpus: **files**, 1 document:" in page
-    assert "the validation text has no English" in page
+    assert "The validation text contains no English." in page
     assert "lowest after epoch 1 of 1" in page
 
 
@@ -103,7 +103,7 @@ def test_a_record_of_training_of_another_version_is_told_and_leaves_the_report(
     record = read(folder / "training_metrics.json")
     del record["configuration"]["train.dropout"]
     (folder / "training_metrics.json").write_text(json.dumps(record), encoding="utf-8")
-    assert "it lacks 'train.dropout'" in failure(folder, "validate", 5, "validation_failure")
+    assert "'train.dropout' is missing" in failure(folder, "validate", 5, "validation_failure")
     (folder / "metrics" / "train_speed.json").unlink()
     assert "train_speed.json is missing" in failure(folder, "validate", 5, "validation_failure")
 

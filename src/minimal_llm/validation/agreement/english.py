@@ -229,12 +229,12 @@ class _Checker:
 
     def _pair(self, at: int, bits: int, verb: int, noun: str) -> Iterator[str]:
         form = self._low[verb]
-        asked = self._index.verbs.get(form)
+        required = self._index.verbs.get(form)
         if form == "am":
-            asked = 0
-        if asked is None or form in _NOT_ONLY_VERBS:
+            required = 0
+        if required is None or form in _NOT_ONLY_VERBS:
             return
-        if bits & asked:
+        if bits & required:
             yield ""
             return
         if form in self._index.adjectives or noun in self._index.units or self._unreal(at, form):
@@ -262,9 +262,9 @@ class _Checker:
         elif form == "am":
             yield self._text(at, verb + 1)
             return
-        asked = self._index.verbs.get(form)
-        if asked is not None and not self._unreal(at, form):
-            yield "" if asked == _PERSONS[word] else self._text(at, verb + 1)
+        required = self._index.verbs.get(form)
+        if required is not None and not self._unreal(at, form):
+            yield "" if required == _PERSONS[word] else self._text(at, verb + 1)
 
     def _question(self, at: int) -> Iterator[str]:
         # "Is he", "do they": verb before pronoun at the start of a question.

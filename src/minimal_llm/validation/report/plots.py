@@ -207,12 +207,12 @@ def _draw_line(axes: Axes, history: History, key: str, color: str) -> None:
 def _name_ends(axes: Axes, epoch: float, ends: Mapping[str, tuple[float, str]]) -> None:
     """Label one or two curves next to their last points, without overlap."""
     low, high = axes.get_ylim()
-    beside = epoch if epoch == 1 else axes.get_xlim()[1]  # a single point is in the middle
+    label_x = epoch if epoch == 1 else axes.get_xlim()[1]  # a single point is in the middle
     ordered = sorted(ends.items(), key=lambda end: end[1][0])
     heights = [height for _, (height, _) in ordered]
     push = max(0.0, 0.08 * (high - low) - (heights[-1] - heights[0])) / 2 if len(heights) > 1 else 0.0
     for sign, (name, (height, color)) in zip((-1, 1), ordered, strict=False):
-        _write(axes, name, (beside, height + sign * push), "left", color, weight="bold")
+        _write(axes, name, (label_x, height + sign * push), "left", color, weight="bold")
 
 
 def _use_rows(figure: Figure, axes: Axes, names: Sequence[str]) -> None:
