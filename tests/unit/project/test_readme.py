@@ -1,4 +1,4 @@
-"""The figures in README.md are those of the committed metrics files."""
+"""The numbers in README.md are those of the committed metrics files."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def test_the_table_of_the_reference_runs_is_that_of_the_metrics_files(number: in
     quality = read(Path(str(files).format("validation")))
     inference = read(Path(str(files).format("inference")))["fp32"]
     speed = read(Path(str(files).format("train_speed")))
-    assert shown["validation loss, nats a token"] == f"{quality['val_loss']:.3f}"
+    assert shown["validation loss, nats per token"] == f"{quality['val_loss']:.3f}"
     assert shown["English / Spanish"] == f"{quality['en']['loss']:.3f} / {quality['es']['loss']:.3f}"
     assert shown["perplexity"] == f"{quality['val_perplexity']:.1f}"
-    assert shown["bits a byte"] == f"{quality['val_bits_per_byte']:.3f}"
+    assert shown["bits per byte"] == f"{quality['val_bits_per_byte']:.3f}"
     assert shown["gap to the training loss"] == f"{quality['gap']:.3f}"
     if quality["corpus"] == "primer":
         agreement = f"{quality['en']['agreement']:.1%} / {quality['es']['agreement']:.1%}"
@@ -42,7 +42,7 @@ def test_the_table_of_the_reference_runs_is_that_of_the_metrics_files(number: in
     assert shown["minutes of training, 20 epochs"] == f"{speed['total_seconds'] / 60:.1f}"
     assert shown["training, tokens/s"] == f"{speed['tokens_per_s']:,.0f}"
     assert shown["generation, one thread: tokens/s"] == f"{inference['tokens_per_s']:,.0f}"
-    assert shown["generation: p95 a token"] == f"{inference['latency_p95_ms']:.2f} ms"
+    assert shown["generation: p95 per token"] == f"{inference['latency_p95_ms']:.2f} ms"
     costs = read(Path(str(files).format("inference")))
     labels = {"fp32": "generation", "onnx": "exported to ONNX", "onnx_int8": "as int8"}
     for name, label in labels.items():
