@@ -1,1 +1,1 @@
-"""Used everywhere; it shapes no result."""
+"""Shared helpers. Nothing in here affects a result, so no stage depends on it."""

@@ -1,4 +1,4 @@
-"""Where every artifact lives, named once. tests/unit/project/test_dvc_yaml.py holds dvc.yaml against this file."""
+"""The path of every artifact, defined once. tests/unit/project/test_dvc_yaml.py checks dvc.yaml against this file."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DATA = Path("data")
-PICTURES = ("loss", "learning_rate", "gradient_norm", "bits_per_byte", "latency", "memory")  # of the report
+PICTURES = ("loss", "learning_rate", "gradient_norm", "bits_per_byte", "latency", "memory")  # in the report
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """The paths of all artifacts below one folder: `data/` for DVC, any other for a run by hand."""
+    """The paths of all artifacts under one folder: `data/` for the DVC pipeline, any other for a manual run."""
 
     root: Path = DATA
     tokenizer_name: str = "bilingual_8k"
@@ -20,7 +20,7 @@ class Artifacts:
     # parameters
     @property
     def parameters_checked(self) -> Path:
-        """There for DVC alone: every stage comes after the one that makes it."""
+        """A marker file for DVC: every other stage depends on it, so the parameters are checked first."""
         return self.root / "parameters_checked.txt"
 
     # download
@@ -34,10 +34,10 @@ class Artifacts:
 
     @property
     def raw_books(self) -> Path:
-        """Downloaded books, named by id and hash. Not an artifact of a run: a cache that git and DVC ignore.
+        """Downloaded books, named by id and hash: a cache that git and DVC ignore, not an artifact of a run.
 
-        `dvc exp run --temp` and the queue work in a copy of the repository that is thrown away; DVC_ROOT names the
-        parent even there, which keeps the books for all.
+        `dvc exp run --temp` and the experiment queue work in a temporary copy of the repository. DVC_ROOT points to
+        the original repository even there, so all of them share one cache.
         """
         parent = os.environ.get("DVC_ROOT")
         return Path(parent) / DATA / "raw" if parent and self.root == DATA else self.root / "raw"
@@ -86,7 +86,7 @@ class Artifacts:
 
     @property
     def checkpoints(self) -> Path:
-        """Resumable state, never declared to DVC: it deletes declared outs when a stage starts."""
+        """Resumable training state. Not declared in dvc.yaml, because DVC deletes declared outputs when a stage starts."""
         return self.root / "checkpoints"
 
     # validate
@@ -124,7 +124,7 @@ class Artifacts:
         return self.root / "pipeline_status.json"
 
     def outputs(self, stage: str) -> tuple[Path, ...]:
-        """The declared outputs of a stage, metrics and plots included.
+        """Return the declared outputs of a stage, including metrics and plots.
 
         Raises:
             KeyError: there is no such stage.

@@ -1,4 +1,4 @@
-"""What this machine is, and what follows from it for precision and threads."""
+"""How training uses the hardware of this machine: device, precision, threads and torch.compile."""
 
 from __future__ import annotations
 
@@ -21,34 +21,33 @@ from minimal_llm.common.system import physical_cores
 
 Precision = Literal["fp32", "bf16"]
 
-
-# Tokens from which on compiling (30 to 40 s the first time) is earned back by its gain: 8 to 15 ms for the 4096 tokens
-# of a default step on 2 cores, in proportion less for a smaller one.
+# Compiling takes 30 to 40 s the first time and saves 8 to 15 ms per default step of 4,096 tokens on 2 cores (in
+# proportion less for smaller steps), so it pays off in runs of at least this many tokens.
 TOKENS_WORTH_COMPILING = 20_000_000
 
 
 @dataclass(frozen=True)
 class Compute:
-    """How the numbers are computed. Another value gives other bits in the result."""
+    """How the computation runs. A different value in any field changes the bits of the result."""
 
     device: str  # cpu | cuda
     precision: Precision
-    compiled: bool  # whether torch.compile fuses the operations between the matrix products
+    compiled: bool  # whether torch.compile fuses the operations between the matmuls
     threads: int
-    cpu_capability: str  # the instruction set that torch's kernels use, such as AVX512
+    cpu_capability: str  # the instruction set that torch's CPU kernels use, such as AVX512
     torch_version: str
 
     @property
-    def product_dtype(self) -> torch.dtype:
-        """The type in which matrix products are taken."""
+    def matmul_dtype(self) -> torch.dtype:
+        """The data type of the matmuls; everything else is computed in fp32."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
 
 def choose_compute(config: TrainConfig, steps: int, compiler_cache: Path) -> Compute:
-    """Resolve the `auto` values for a run of so many steps on this machine and set torch and the allocator up for it.
+    """Resolve the `auto` settings for a run of `steps` steps, and configure torch and the allocator accordingly.
 
     Raises:
-        TrainingError: the configuration asks for a device or a compiler that is not there.
+        TrainingError: the configuration requires a device or a compiler that is not available.
     """
     threads = physical_cores() if config.threads == "auto" else config.threads
     torch.set_num_threads(threads)
@@ -62,11 +61,11 @@ def choose_compute(config: TrainConfig, steps: int, compiler_cache: Path) -> Com
 
 
 def choose_device(wanted: str) -> str:
-    """Return `cpu` or `cuda`; `auto` takes a GPU where there is one."""
+    """Return `cpu` or `cuda`; `auto` uses a GPU if there is one."""
     present = torch.cuda.is_available()
     if wanted == "cuda" and not present:
         raise TrainingError(
-            "train.device is cuda, but torch finds no CUDA device here",
+            "train.device is cuda, but torch finds no CUDA device on this machine",
             remedy="set train.device to auto or cpu, or install a CUDA build of torch",
             kind="configuration",
         )
@@ -74,10 +73,10 @@ def choose_device(wanted: str) -> str:
 
 
 def choose_compiling(wanted: str, tokens: int, cache: Path) -> bool:
-    """Return whether to use torch.compile, and say why where the answer is not plain from the configuration."""
+    """Return whether to use torch.compile, printing the reason where the configuration alone does not decide it."""
     if wanted == "never" or (wanted == "auto" and tokens < TOKENS_WORTH_COMPILING):
         return False
-    # Below data/, not in a shared temporary folder, and in this process: each of its workers would take 300 MB.
+    # Cache under data/, not in a shared temporary folder. Compile in this process: each worker would take 300 MB.
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.resolve())
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     problem = compiler_problem()
@@ -88,29 +87,29 @@ def choose_compiling(wanted: str, tokens: int, cache: Path) -> bool:
             kind="configuration",
         )
     if problem:
-        print(f"torch.compile is not used: {problem}")
+        print(f"Not using torch.compile: {problem}")
         return False
-    print("torch.compile is used: the first step takes half a minute longer, the others less")
-    # The rotation of queries and keys stays as it is; it takes one part in a hundred of a step.
+    print("Using torch.compile: the first step takes about 30 s longer, all later steps are faster")
+    # Rotary embeddings use complex numbers, which are not compiled; they take 1 % of a step.
     warnings.filterwarnings("ignore", message="Torchinductor does not support code generation for complex operators")
     return True
 
 
 def compiler_problem() -> str | None:
-    """Return why torch.compile would not work here, or None. Compiles nothing."""
+    """Return why torch.compile would not work on this machine, or None. Does not compile anything."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        return f"there is no C++ compiler ({compiler})"
+        return f"no C++ compiler found ({compiler})"
     if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
         return f"the headers of Python {platform.python_version()} are not installed"
     return None
 
 
 def keep_freed_memory() -> None:
-    """Let glibc reuse the memory of large tensors instead of handing it back to the system after each use.
+    """Make glibc reuse the memory of large tensors instead of returning it to the kernel after each use.
 
-    The kernel zeroes handed-out pages one by one: without this a training step spends a tenth of its time there.
-    Where the C library is another one, nothing happens.
+    The kernel zeroes every page that it hands out: without this, a training step spends 10 % of its time there.
+    With any other C library this does nothing.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -121,14 +120,14 @@ def keep_freed_memory() -> None:
 
 
 def has_bf16_units(device: str = "cpu") -> bool:
-    """Return whether bf16 products run in hardware (a CPU: AVX512-BF16 or AMX); emulated, they are slower than fp32."""
+    """Return whether bf16 matmuls run in hardware (on a CPU: AVX512-BF16 or AMX). Emulated, they are slower than fp32."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def cpu_name() -> str:
-    """Return the processor's name as the system gives it."""
+    """Return the model name of the CPU as the operating system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""params.yaml as frozen, typed, range-checked models. The only reader of params.yaml."""
+"""params.yaml as frozen, typed, range-checked models. No other module reads params.yaml."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _number_from_text(value: Any) -> Any:
                 continue
         return value
     if isinstance(value, bool):
-        raise ValueError("a number is needed, not true or false")
+        raise ValueError("expected a number, not true or false")
     return value
 
 
@@ -36,13 +36,13 @@ Whole = Annotated[int, BeforeValidator(_number_from_text)]
 
 
 class Section(BaseModel):
-    """A section of params.yaml: every key is required, unknown keys are refused, values cannot be changed."""
+    """A section of params.yaml: every key is required, unknown keys are errors, and instances are immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Books(Section):
-    """Project Gutenberg ids by language, in the order in which they are read."""
+    """Project Gutenberg ids per language, in reading order."""
 
     en: tuple[Whole, ...]
     es: tuple[Whole, ...]
@@ -60,9 +60,9 @@ class DownloadConfig(Section):
     @model_validator(mode="after")
     def _source_has_its_input(self) -> DownloadConfig:
         if self.source == "files" and not self.files:
-            raise ValueError("source is 'files' but download.files is empty: make train CORPUS=/path/to/text.txt")
+            raise ValueError("source is 'files', but download.files is empty: make train CORPUS=/path/to/text.txt")
         if self.source == "gutenberg" and not (self.books.en and self.books.es):
-            raise ValueError("source is 'gutenberg' but download.books lists no book for en or for es")
+            raise ValueError("source is 'gutenberg', but download.books lists no books for en or es")
         return self
 
 
@@ -93,7 +93,7 @@ class ModelConfig(Section):
             )
         if self.d_model // self.heads % 2:
             raise ValueError(
-                f"model.d_model / model.heads is {self.d_model // self.heads}: rotary positions need an even number"
+                f"model.d_model / model.heads is {self.d_model // self.heads}: rotary embeddings need an even number"
             )
         return self
 
@@ -141,19 +141,19 @@ class Config(Section):
 
 
 def load_config(path: Path = PARAMS, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Return the checked configuration, `overrides` ({"train.epochs": 5}) on top of the file.
+    """Return the validated configuration: the file with `overrides` such as {"train.epochs": 5} applied.
 
     Raises:
-        ConfigurationError: the file cannot be read, or a key is unknown, missing or out of range. All problems
-            are in the one message, each with its key, its value and what is allowed.
+        ConfigurationError: the file cannot be read, or a key is unknown, missing or out of range. The message lists
+            every problem with its key, its value and the allowed range.
     """
     return parse_config(read_params(path), overrides or {}, origin=str(path))
 
 
 def parse_config(params: Any, overrides: Mapping[str, Any], origin: str = str(PARAMS)) -> Config:
-    """Return the checked configuration from what YAML returned. Raises as `load_config`."""
+    """Return the validated configuration from parsed YAML. Raises the same errors as `load_config`."""
     if not isinstance(params, dict):
-        raise ConfigurationError(f"{origin} is not a mapping of sections", remedy=f"git checkout {origin}")
+        raise ConfigurationError(f"{origin} does not contain parameter sections", remedy=f"git checkout {origin}")
     for key, value in overrides.items():
         _override(params, key, value)
     try:
@@ -166,12 +166,12 @@ def parse_config(params: Any, overrides: Mapping[str, Any], origin: str = str(PA
 
 
 def flatten(config: Section) -> dict[str, Any]:
-    """Return {"train.epochs": 20, ...}: plain values, as params.yaml and DVC name them."""
+    """Return all values by their dotted names, as DVC writes them: {"train.epochs": 20, ...}."""
     return flat(config.model_dump(mode="json", by_alias=True))
 
 
 def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested sections by dotted names: {"train": {"epochs": 5}} as {"train.epochs": 5}."""
+    """Return a nested mapping with dotted names: {"train": {"epochs": 5}} becomes {"train.epochs": 5}."""
     named: dict[str, Any] = {}
     for key, value in values.items():
         named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -179,7 +179,7 @@ def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def describe_range(key: str) -> str:
-    """Return what a parameter may be in words, "at least 1 and at most 100", or "" if it is no bounded number."""
+    """Return the range of a parameter in words, "at least 1 and at most 100", or "" if it has no bounds."""
     section: Any = Config
     *sections, name = key.split(".")
     for part in sections:
@@ -194,16 +194,16 @@ def _fields(section: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def _bounds(field: FieldInfo) -> list[Any]:
-    # those of "auto | a number" are inside of the union: Annotated[int, ..., FieldInfo(metadata=[Ge, Le])]
+    # For `auto | number` they are nested inside the union: Annotated[int, ..., FieldInfo(metadata=[Ge, Le])]
     inner = [given for choice in get_args(field.annotation) for given in getattr(choice, "__metadata__", ())]
     return [*field.metadata, *(bound for given in inner for bound in getattr(given, "metadata", ()))]
 
 
 def read_params(path: Path = PARAMS) -> Any:
-    """Return what YAML makes of a file of parameters, unchecked.
+    """Return the parsed YAML of a parameter file, not validated.
 
     Raises:
-        ConfigurationError: the file cannot be read.
+        ConfigurationError: the file cannot be read or is not YAML.
     """
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -221,12 +221,12 @@ def _override(params: dict[str, Any], key: str, value: Any) -> None:
     for section in sections:
         target = target.get(section) if isinstance(target, dict) else None
     if not isinstance(target, dict):
-        raise ConfigurationError(f"there is no parameter '{key}'", remedy="see params.yaml for the names")
+        raise ConfigurationError(f"there is no parameter '{key}'", remedy="see params.yaml for all parameters")
     target[name] = value
 
 
 def _describe(problem: Any) -> str:
-    # pydantic names the alternatives of a union in the location ("auto | number"): they are not part of the key
+    # For a union such as `auto | number`, pydantic adds the name of the alternative to the location: not part of the key.
     keys = [str(part) for part in problem["loc"] if re.fullmatch(r"[a-z_0-9]+", str(part))]
     key = ".".join(keys) or "params.yaml"
     match problem["type"]:

@@ -1,4 +1,4 @@
-"""The errors that a user can cause. Each says what is wrong and what to do, and carries its exit code."""
+"""Errors that a user can cause. Each one says what is wrong and how to fix it, and carries an exit code."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ EXIT_INTERRUPTED = 130
 
 
 class MinimalLlmError(Exception):
-    """What went wrong, with the value (`message`), and what to do, with the command (`remedy`).
+    """Base class: `message` says what is wrong, including the value; `remedy` says what to do, including the command.
 
-    `exit_code` is the exit status of a stage that ends with it; `kind` is how pipeline_status.json files it.
+    `exit_code` is the exit status of a stage that fails with this error; `kind` is its category in
+    pipeline_status.json.
     """
 
     exit_code: ClassVar[int] = 1
@@ -37,49 +38,49 @@ class MinimalLlmError(Exception):
 
 
 class ConfigurationError(MinimalLlmError):
-    """A parameter, a prerequisite or a command line that cannot work."""
+    """A parameter, prerequisite or command line is invalid."""
 
     exit_code = 1
     default_kind: ClassVar[Kind] = "configuration"
 
 
 class CorpusError(MinimalLlmError):
-    """A source of text that cannot be fetched, read or accepted."""
+    """A source of text cannot be fetched, read or accepted."""
 
     exit_code = 2
     default_kind: ClassVar[Kind] = "validation_failure"
 
 
 class TokenizerError(MinimalLlmError):
-    """A tokenizer that cannot be trained, loaded or used with these files."""
+    """A tokenizer cannot be trained, loaded or used with these files."""
 
     exit_code = 3
     default_kind: ClassVar[Kind] = "configuration"
 
 
 class TrainingError(MinimalLlmError):
-    """Training that cannot start or go on."""
+    """Training cannot start or continue."""
 
     exit_code = 4
     default_kind: ClassVar[Kind] = "internal"
 
 
 class ValidationError(MinimalLlmError):
-    """An artifact that is missing, corrupt or not good enough."""
+    """An artifact is missing, corrupt or not good enough."""
 
     exit_code = 5
     default_kind: ClassVar[Kind] = "validation_failure"
 
 
 class BlockedError(MinimalLlmError):
-    """A prompt that falls under the policy of docs/SAFETY.md."""
+    """The safety filter blocked a prompt (policy: docs/SAFETY.md)."""
 
     exit_code = 6
     default_kind: ClassVar[Kind] = "configuration"
 
 
 class Interrupted(MinimalLlmError):
-    """SIGINT or SIGTERM stopped the work at a safe point."""
+    """SIGINT or SIGTERM stopped the program at a safe point."""
 
     exit_code = EXIT_INTERRUPTED
     default_kind: ClassVar[Kind] = "interrupted"

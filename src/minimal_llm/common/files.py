@@ -1,4 +1,4 @@
-"""The one way to write a file: aside, durable, then moved into place."""
+"""Atomic, durable file writes, and small helpers for JSON, hashes and sizes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` so that a reader, or a machine that loses power, sees the old or the new.
+    """Replace the content of `path` atomically: after a crash or power loss it has either the old or the new content.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; the old file is intact.
+        OSError: the disk is full or the folder is not writable. The old file is intact.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -24,23 +24,23 @@ def write_bytes(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)  # mkstemp makes it private
+        temporary.chmod(0o644)  # mkstemp creates it with mode 0600
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk: the call that failed knows no name
+        if isinstance(error, OSError) and error.filename is None:  # write() on a full disk sets no file name
             error.filename = str(path)
         raise
     _sync_directory(path.parent)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Replace `path` by `content` as UTF-8 with LF line ends, as `write_bytes` does."""
+    """Write a text file as UTF-8, like `write_bytes`."""
     write_bytes(path, content.encode("utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Replace `path` by `content` as JSON that equal content makes byte-identical (NaN is refused)."""
+    """Write a JSON file, like `write_bytes`. Equal content gives equal bytes; NaN and infinity raise ValueError."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -66,7 +66,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 def _sync_directory(folder: Path) -> None:
-    # The rename itself is durable only once the folder is on disk. Windows cannot open a folder for that.
+    # A rename is durable only after the folder is synced too. Windows cannot open a folder for this.
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -77,5 +77,5 @@ def _sync_directory(folder: Path) -> None:
 
 
 def readable_size(size: int) -> str:
-    """Return a number of bytes as a person says it, in units of powers of ten: 9.5 MB, 12.3 KB."""
+    """Return a human-readable size in decimal units: 9.5 MB, 12.3 KB."""
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} KB"

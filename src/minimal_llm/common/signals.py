@@ -8,19 +8,19 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class StopNow(BaseException):  # no Exception: libraries in between must not take it for a failure of theirs
-    """A signal came while it may break off what runs."""
+class StopNow(BaseException):  # not an Exception, so that no library in between catches it as a failure
+    """A signal arrived in a block that may be abandoned at once."""
 
 
 class StopRequest:
-    """Whether a signal asked to stop."""
+    """Records whether a signal asked the program to stop."""
 
     def __init__(self) -> None:
         self.requested = False
         self._raises = False
 
     def request(self, _number: int, _frame: FrameType | None) -> None:
-        """Handle a signal. More of them do no harm."""
+        """Handle a signal. Repeated signals are harmless."""
         self.requested = True
         if self._raises:
             self._raises = False
@@ -28,7 +28,7 @@ class StopRequest:
 
     @contextmanager
     def raising(self, at_once: bool) -> Iterator[None]:
-        """Raise StopNow in the block where a signal came before it or comes while it runs."""
+        """If `at_once`, raise StopNow for a signal that arrived before this block or arrives inside it."""
         self._raises = at_once
         try:
             if at_once and self.requested:
@@ -40,9 +40,10 @@ class StopRequest:
 
 @contextmanager
 def catch_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request that the loop sees after the step at hand.
+    """Turn SIGINT and SIGTERM into a StopRequest that the caller checks after each step.
 
-    Once one came they are ignored afterwards: the process is about to end, and a second one must not break that off.
+    Once one has arrived, both signals stay ignored after the block: the process is about to exit, and a second Ctrl+C
+    must not interrupt the cleanup.
     """
     stop = StopRequest()
     before = {number: signal.signal(number, stop.request) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,4 +1,4 @@
-"""How many cores there are. Knows nothing of torch."""
+"""CPU cores and memory of this machine, with container limits taken into account. Does not import torch."""
 
 from __future__ import annotations
 
@@ -7,29 +7,24 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
-
-if TYPE_CHECKING:  # a device that generates does without pydantic
-    pass
-
-
-def physical_cores() -> int:
-    """Return the number of cores that this process may use, hyper-threads not counted."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
-
 
 CGROUPS = Path("/sys/fs/cgroup")
 
 
+def physical_cores() -> int:
+    """Return the number of physical cores that this process may use; hyper-threads do not count."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+
+
 def peak_memory_mb() -> float:
-    """Return the highest resident memory of this process so far, in MB (10^6 bytes)."""
+    """Return the peak resident memory of this process, in MB (10^6 bytes)."""
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset) / 1e6
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the process that started this one had taken before
+    if status.exists():  # getrusage would include memory used by the parent process before it started this one
         found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"), re.MULTILINE)
         if found:
             return int(found[1]) * 1024 / 1e6
@@ -40,15 +35,15 @@ def peak_memory_mb() -> float:
 
 
 def available_memory_mb() -> float:
-    """Return what this process may still take: what the machine has free, or less where a limit is set on it."""
-    return min([psutil.virtual_memory().available, *_cgroup_rooms(), *_address_space_room()]) / 1e6
+    """Return how many MB this process can still allocate: free memory, or less if a cgroup or ulimit caps it."""
+    return min([psutil.virtual_memory().available, *_cgroup_headroom(), *_address_space_headroom()]) / 1e6
 
 
-def _cgroup_rooms() -> Iterator[float]:
-    """Yield the bytes that are left below the limit of each control group (version 2) around this process."""
+def _cgroup_headroom() -> Iterator[float]:
+    """Yield the bytes left under the memory limit of each cgroup (version 2) that contains this process."""
     try:
         own = Path("/proc/self/cgroup").read_text(encoding="utf-8").rpartition("::")[2].strip().lstrip("/")
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return
     group = CGROUPS / own
     for folder in (group, *group.parents):
@@ -60,14 +55,14 @@ def _cgroup_rooms() -> Iterator[float]:
 
 
 def _file_cache(group: Path) -> int:
-    # What a control group has read from files counts as used, but the system takes it back before anyone runs short.
+    # The page cache counts as used memory of a cgroup, but the kernel reclaims it before any allocation fails.
     lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
-    figures = dict(line.split() for line in lines)
-    return int(figures["active_file"]) + int(figures["inactive_file"])
+    stat = dict(line.split() for line in lines)
+    return int(stat["active_file"]) + int(stat["inactive_file"])
 
 
-def _address_space_room() -> Iterator[float]:
-    """Yield the bytes that are left below `ulimit -v`, if that is set."""
+def _address_space_headroom() -> Iterator[float]:
+    """Yield the bytes left under `ulimit -v`, if it is set."""
     if sys.platform != "win32":
         import resource
 

@@ -1,4 +1,4 @@
-"""Runs on disk: what was started with which parameters, and how far it got. Knows nothing of torch."""
+"""Unfinished training runs on disk: their parameters, and how far they got. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from minimal_llm.common.config import Config, flatten
 from minimal_llm.common.files import read_json, write_json
 
-# When a checkpoint is written and how many are kept changes nothing in what a run ends with.
+# How often checkpoints are written, and how many are kept, does not affect the result of a run.
 SHAPES_NO_RESULT = frozenset(
     {"train.checkpoint_every_epochs", "train.checkpoint_every_seconds", "train.keep_checkpoints"}
 )
-# How a run is computed counts as resolved on the machine (hardware.Compute), not as asked for.
+# These identify a run by their resolved values (compute.Compute), not by what params.yaml asks for ("auto").
 RESOLVED = frozenset({"train.threads", "train.precision", "train.compile", "train.device"})
 
 
 @dataclass(frozen=True)
 class UnfinishedRun:
-    """A run that was started, left a checkpoint and did not end."""
+    """A run that has a checkpoint but did not finish."""
 
     folder: Path
     epochs_done: float
@@ -29,7 +29,7 @@ class UnfinishedRun:
 
 
 def run_parameters(config: Config) -> dict[str, Any]:
-    """Return the parameters that shape a run, by their dotted names."""
+    """Return the parameters that determine the result of a run, by their dotted names."""
     sections = ("model.", "train.", "seed")
     flat = flatten(config)
     return {
@@ -38,12 +38,12 @@ def run_parameters(config: Config) -> dict[str, Any]:
 
 
 def describe_run(folder: Path, config: Config, steps_per_epoch: int) -> None:
-    """Note beside the checkpoints of a run what it is, for whoever finds them unfinished."""
+    """Write run.json next to the checkpoints of a run, so that `unfinished_runs` can identify it later."""
     write_json(folder / "run.json", {"parameters": run_parameters(config), "steps_per_epoch": steps_per_epoch})
 
 
 def unfinished_runs(root: Path, config: Config) -> list[UnfinishedRun]:
-    """Return the unfinished runs of these parameters, the farthest first."""
+    """Return the unfinished runs with these parameters, most advanced first."""
     found = []
     for folder in root.glob("*"):
         steps = [int(path.stem.removeprefix("step_")) for path in folder.glob("step_*.pt")]
@@ -55,7 +55,7 @@ def unfinished_runs(root: Path, config: Config) -> list[UnfinishedRun]:
 
 
 def discard(run: UnfinishedRun) -> None:
-    """Delete the checkpoints of a run, so that it starts over."""
+    """Delete the checkpoints of a run, so that it starts from scratch."""
     shutil.rmtree(run.folder)
 
 

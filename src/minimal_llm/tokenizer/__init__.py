@@ -1,1 +1,1 @@
-"""Stage tokenizer: the split into training and validation text, a SentencePiece tokenizer, token files."""
+"""Stage tokenizer: split the corpus into training and validation text, train SentencePiece, write token files."""

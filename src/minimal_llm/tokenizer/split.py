@@ -1,4 +1,4 @@
-"""The split into a training and a validation side that share no text; both hold a part of every longer document."""
+"""The split into training and validation text. No text is in both, and every longer document contributes to both."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from minimal_llm.corpus.languages import Language
-from minimal_llm.tokenizer.token_files import Side
+from minimal_llm.tokenizer.token_files import Split
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive paragraphs of one document that are on one side."""
+    """Consecutive paragraphs of one document that belong to the same split."""
 
-    side: Side
+    split: Split
     language: Language
     paragraphs: tuple[str, ...]
 
     @property
     def text(self) -> str:
-        """The paragraphs, a line each."""
+        """The paragraphs, one per line."""
         return "\n".join(self.paragraphs)
 
 
 def split_documents(
     documents: Iterable[tuple[Language, tuple[str, ...]]], fraction: float, block_bytes: int
 ) -> list[Segment]:
-    """Return the segments of all documents in order.
+    """Return the segments of all documents, in order.
 
-    Consecutive paragraphs form blocks of at least `block_bytes`, and `fraction` of the blocks of a language, evenly
-    spaced over its documents, go to validation. It needs no random numbers.
+    Each document is cut into blocks of consecutive paragraphs, of at least `block_bytes` each. `fraction` of the
+    blocks of each language, evenly spaced, are validation text. The split is deterministic and uses no random numbers.
     """
     counts: dict[Language, int] = {}
     segments: list[Segment] = []
     for language, paragraphs in documents:
-        sided: list[tuple[Side, tuple[str, ...]]] = []
+        assigned: list[tuple[Split, tuple[str, ...]]] = []
         for block in _blocks(paragraphs, block_bytes):
             index = counts[language] = counts.get(language, 0) + 1
-            sided.append(("val" if int(index * fraction) > int((index - 1) * fraction) else "train", block))
-        for side, group in groupby(sided, key=lambda pair: pair[0]):
-            segments.append(Segment(side, language, tuple(p for _, block in group for p in block)))
+            assigned.append(("val" if int(index * fraction) > int((index - 1) * fraction) else "train", block))
+        for split, group in groupby(assigned, key=lambda pair: pair[0]):
+            segments.append(Segment(split, language, tuple(p for _, block in group for p in block)))
     return segments
 
 

@@ -1,36 +1,32 @@
-"""SentencePiece (Kudo and Richardson 2018): train, load, encode, decode without loss."""
+"""A SentencePiece tokenizer (Kudo and Richardson 2018): load, encode, and decode without loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sentencepiece
 
 from minimal_llm.common.errors import TokenizerError
 from minimal_llm.common.files import sha256_of
 
-if TYPE_CHECKING:  # only training needs it; a device that generates does without pydantic
-    pass
-
-SPACE_MARK = "▁"  # U+2581: how SentencePiece writes a space inside a piece
-RETRAIN = "dvc repro tokenizer"
+SPACE_MARK = "▁"  # U+2581, which SentencePiece writes for a space inside a token
+REBUILD = "dvc repro tokenizer"
 
 
 class Tokenizer:
-    """Text to token ids and back. Any text comes back as it was; what has no piece is spelled in bytes."""
+    """Converts text to token ids and back. Lossless: text without a token of its own is encoded as UTF-8 byte tokens."""
 
     def __init__(self, model: bytes) -> None:
         """Load a serialized SentencePiece model.
 
         Raises:
-            TokenizerError: it is none.
+            TokenizerError: the bytes are not a SentencePiece model.
         """
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
-            raise TokenizerError("these bytes are not a SentencePiece model", remedy=RETRAIN) from error
+            raise TokenizerError("these bytes are not a SentencePiece model", remedy=REBUILD) from error
         self.model = model
         self.sha256 = sha256_of(model)
         self.vocab_size: int = self._processor.vocab_size()
@@ -48,21 +44,21 @@ class Tokenizer:
         """Return the tokenizer in a .model file.
 
         Raises:
-            TokenizerError: there is no such file, or it holds no tokenizer.
+            TokenizerError: the file cannot be read or is not a SentencePiece model.
         """
         try:
             return cls(path.read_bytes())
         except OSError as error:
-            raise TokenizerError(f"{path} cannot be read: {error.strerror}", remedy=RETRAIN) from error
+            raise TokenizerError(f"{path} cannot be read: {error.strerror}", remedy=REBUILD) from error
         except TokenizerError as error:
-            raise TokenizerError(f"{path} is not a SentencePiece model", remedy=RETRAIN) from error
+            raise TokenizerError(f"{path} is not a SentencePiece model", remedy=REBUILD) from error
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, without <s> and </s>."""
         return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each text."""
+        """Return the token ids of each text, without <s> and </s>."""
         encoded = self._processor.encode(list(texts))
         return [
             self._without_marks(ids) if SPACE_MARK not in text else self._encode_marks(text)
@@ -70,29 +66,29 @@ class Tokenizer:
         ]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of some token ids; bytes that are not UTF-8 become U+FFFD.
+        """Return the text of token ids; bytes that are not valid UTF-8 become U+FFFD.
 
         Raises:
             TokenizerError: an id is outside the vocabulary.
         """
         if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
             worst = max(ids) if max(ids) >= self.vocab_size else min(ids)
-            raise TokenizerError(f"token id {worst} is outside the vocabulary of {self.vocab_size}", remedy=RETRAIN)
+            raise TokenizerError(f"token id {worst} is outside the vocabulary of {self.vocab_size}", remedy=REBUILD)
         text: str = self._processor.decode(list(ids))
         return text
 
     def unknown_rate(self, ids: Sequence[int]) -> float:
-        """Return the share of tokens that stand for no piece of their own: bytes (line ends aside) and <unk>."""
-        spelled = sum((i in self.byte_values and i != self.newline_id) or i == self._unknown_id for i in ids)
-        return spelled / max(1, len(ids))
+        """Return the fraction of ids that are <unk> or byte tokens (newlines do not count): text without a token."""
+        unknown = sum((i in self.byte_values and i != self.newline_id) or i == self._unknown_id for i in ids)
+        return unknown / max(1, len(ids))
 
     def vocabulary(self) -> str:
-        """Return the .vocab file: a line a piece, its text and its log probability, in the order of the ids."""
-        pieces = ((self._processor.id_to_piece(i), self._processor.get_score(i)) for i in range(self.vocab_size))
-        return "".join(f"{piece}\t{score:.6g}\n" for piece, score in pieces)
+        """Return the content of the .vocab file: token and log probability, one entry per line, in order of ids."""
+        entries = ((self._processor.id_to_piece(i), self._processor.get_score(i)) for i in range(self.vocab_size))
+        return "".join(f"{token}\t{score:.6g}\n" for token, score in entries)
 
     def _encode_marks(self, text: str) -> list[int]:
-        # A mark that stands in the text itself would come back as a space: spell it in bytes.
+        # A mark that is part of the text would be decoded as a space, so it is encoded as its UTF-8 bytes.
         ids: list[int] = []
         for number, part in enumerate(text.split(SPACE_MARK)):
             ids += self._mark_ids if number else []
@@ -100,7 +96,7 @@ class Tokenizer:
         return ids
 
     def _without_marks(self, ids: list[int]) -> list[int]:
-        # In a word model an unknown word takes its space along, spelled as the bytes of the mark.
+        # In a word model, an unknown word includes the preceding space, encoded as the bytes of the mark.
         if self._mark_ids[1] not in ids:
             return ids
         result: list[int] = []

@@ -5,23 +5,20 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import sentencepiece
 
-from minimal_llm.common.errors import TokenizerError
-
-if TYPE_CHECKING:  # only training needs it; a device that generates does without pydantic
-    from minimal_llm.common.config import TokenizerConfig
 from minimal_llm.common.config import TokenizerConfig
+from minimal_llm.common.errors import TokenizerError
 from minimal_llm.tokenizer.tokenizer import Tokenizer
 
 
 def train_tokenizer(texts: Sequence[str], config: TokenizerConfig) -> Tokenizer:
-    """Return a tokenizer trained on some paragraphs; equal input gives equal bytes, wherever it runs.
+    """Return a tokenizer trained on paragraphs of text; equal input gives equal bytes on every machine.
 
     Raises:
-        TokenizerError: no text, or a vocabulary that the text cannot give; it names the size that would work.
+        TokenizerError: there is no text, or the text does not allow a vocabulary of this size; the message says which
+            size would work.
     """
     longest = max((len(text.encode()) for text in texts), default=0)
     if longest == 0:
@@ -36,12 +33,12 @@ def train_tokenizer(texts: Sequence[str], config: TokenizerConfig) -> Tokenizer:
             num_threads=config.threads,
             character_coverage=1.0,
             byte_fallback=True,
-            # The next three keep every character, so that decoding gives back the text itself.
+            # The next three keep every character, so that decoding restores the exact text.
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             add_dummy_prefix=False,
-            max_sentence_length=longest + 1,  # the default, 4192 bytes, drops longer ones without a word
-            # Words and characters of a small corpus may be fewer than vocab_size: then there are fewer pieces.
+            max_sentence_length=longest + 1,  # the default, 4192 bytes, silently drops longer paragraphs
+            # A small corpus may have fewer words or characters than vocab_size: then the vocabulary is smaller.
             hard_vocab_limit=config.model_type in ("unigram", "bpe"),
             minloglevel=2,
         )
@@ -51,13 +48,14 @@ def train_tokenizer(texts: Sequence[str], config: TokenizerConfig) -> Tokenizer:
 
 
 def _explain(message: str, vocab_size: int) -> TokenizerError:
+    """Translate an error of SentencePiece into one that says what to do."""
     if found := re.search(r"value <= (\d+)", message):
         largest = int(found[1])
         remedy = (
             f"make train VOCAB_SIZE={largest}" if largest >= 1000 else "use a larger corpus: at least 100 KB of text"
         )
         return TokenizerError(
-            f"tokenizer.vocab_size = {vocab_size} is too large for this corpus: it gives at most {largest} pieces",
+            f"tokenizer.vocab_size = {vocab_size} is too large for this corpus, which allows at most {largest}",
             remedy=remedy,
         )
     if found := re.search(r"required_chars\. \d+ vs (\d+)", message):
@@ -66,5 +64,5 @@ def _explain(message: str, vocab_size: int) -> TokenizerError:
             remedy=f"make train VOCAB_SIZE={found[1]}",
         )
     return TokenizerError(
-        f"SentencePiece could not train: {message}", remedy="look at the corpus: head data/corpus_bilingual.txt"
+        f"SentencePiece failed to train: {message}", remedy="look at the corpus: head data/corpus_bilingual.txt"
     )

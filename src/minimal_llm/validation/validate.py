@@ -21,7 +21,7 @@ from minimal_llm.inference.torch_decoder import TorchDecoder
 from minimal_llm.model.model_file import load_model
 from minimal_llm.model.perplexity import Evaluation, measure_losses, total
 from minimal_llm.model.transformer import TinyTransformer
-from minimal_llm.tokenizer.token_files import TokenFiles, decode_side, read_tokens
+from minimal_llm.tokenizer.token_files import TokenFiles, decode_split, read_tokens
 from minimal_llm.tokenizer.tokenizer import Tokenizer
 from minimal_llm.validation.agreement.stories import measure_agreement
 from minimal_llm.validation.exports import measure_exports
@@ -138,7 +138,7 @@ def _measure_quality(
             TorchDecoder(model), tokenizer, tokens.val, tokens.meta, seed
         ).items():
             quality[language] |= {"agreement": agreement.share, "agreement_groups": agreement.groups}
-    validation_text = decode_side(tokens.val, tokenizer)
+    validation_text = decode_split(tokens.val, tokenizer)
     quality["safety"] = measure_safety(SafetyFilter.load(), split_sentences(validation_text))
     return quality
 

@@ -194,7 +194,7 @@ def test_validation_shares_no_sentences_with_training(primer: list[Document], la
     told: dict[str, list[str]] = {"train": [], "val": []}
     for segment in segments:
         if segment.language == language:
-            told[segment.side] += [one for paragraph in segment.paragraphs for one in sentences(paragraph)]
+            told[segment.split] += [one for paragraph in segment.paragraphs for one in sentences(paragraph)]
     known = set(told["train"])
     assert len(told["val"]) > 0.05 * len(known)
     assert sum(one in known for one in told["val"]) / len(told["val"]) < 0.01
@@ -224,5 +224,5 @@ def test_the_default_vocabulary_can_be_made_of_it_so_that_the_fallback_trains(pr
     sides = split_documents(
         [(d.language, d.paragraphs) for d in primer], config.split.validation_fraction, config.split.block_bytes
     )
-    paragraphs = [p for segment in sides if segment.side == "train" for p in segment.paragraphs]
+    paragraphs = [p for segment in sides if segment.split == "train" for p in segment.paragraphs]
     assert train_tokenizer(paragraphs, config.tokenizer).vocab_size == config.tokenizer.vocab_size
