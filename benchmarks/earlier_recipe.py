@@ -30,11 +30,11 @@ class GptBlock(nn.Module):
             nn.Parameter(torch.zeros(size)) for size in (3 * width, width, shape.feed_forward, width)
         )
         for linear in (self.qkv, self.out, self.up, self.down):
-            linear.product_dtype = dtype
+            linear.matmul_dtype = dtype
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
-        qkv = (self.qkv(self.norms[0](x)) + self.biases[0]).to(self.qkv.product_dtype)
+        qkv = (self.qkv(self.norms[0](x)) + self.biases[0]).to(self.qkv.matmul_dtype)
         q, k, v = qkv.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
         attended = attend(q, k, v).transpose(1, 2).reshape(batch, length, width)
         x = x + self.out(attended) + self.biases[1]
@@ -70,6 +70,6 @@ class EarlierEngine(Engine):
     def __init__(self, architecture: Architecture, config: Config, compute: Compute, total_steps: int) -> None:
         super().__init__(architecture, config, compute, total_steps)
         torch.manual_seed(derive_seed("weights", config.seed))
-        self.model = GptModel(architecture, compute.product_dtype)
+        self.model = GptModel(architecture, compute.matmul_dtype)
         self._hidden = self.model.hidden
         self.optimizer = torch.optim.AdamW(self.model.parameters(), fused=True)

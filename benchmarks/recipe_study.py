@@ -157,7 +157,7 @@ def study(trial: Trial, config: Config, tokens: TokenFiles) -> Result:
             engine.step(epoch * batches.steps + step, inputs, targets)[0]
             for step, (inputs, targets) in enumerate(batches.epoch(epoch))
         ]
-        dtype = compute.product_dtype
+        dtype = compute.matmul_dtype
         val_loss = total(evaluate_spans(engine.model, tokens.val, tokens.meta.val, dtype)).loss
         rows.append((round(sum(losses) / len(losses), 4), round(val_loss, 4)))
         print(f"  {epoch + 1:2}  train {rows[-1][0]:.3f}  val {rows[-1][1]:.3f}", flush=True)

@@ -144,7 +144,7 @@ def _make_step(name: str, config: Config, tokens: TokenFiles | None) -> Step:
     config = config.model_copy(update={"train": config.train.model_copy(update=changes)})
     compute = choose_compute(config.train, 1, Path("data/checkpoints/compiled"))
     if name in (LIMIT, LIMIT_FP32):
-        return _products(shape, config, compute.product_dtype)
+        return _products(shape, config, compute.matmul_dtype)
     engine = Engine(shape, config, compute, total_steps=3200)
     numbers = iter(range(10**9))
     return lambda: engine.step(next(numbers), *next(batches))

@@ -1,9 +1,9 @@
-"""Cross-entropy over a large vocabulary without ever holding the logits of a whole batch.
+"""Output head and cross-entropy, fused so that the logits of a whole batch never exist in memory.
 
-At the defaults the logits of a batch are 4096 x 8000 numbers, 131 MB in fp32, and the plain program makes four
-passes over them and keeps two copies for the backward pass. Here a chunk of rows goes through all of it, forward and
-backward, while it is in the CPU's cache: for one row the gradient of the loss with respect to its logits is
-softmax(logits) - onehot(target), which needs nothing from the other rows.
+With the default parameters, the logits of a batch are 4096 x 8000 numbers, 131 MB in fp32. The straightforward
+implementation reads them four times and keeps two copies for the backward pass. This one computes loss and gradients
+together, one chunk of rows at a time, while the chunk is in the CPU cache. That works because the gradient of the loss
+with respect to the logits of a row is softmax(logits) - onehot(target), which does not depend on other rows.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_ROWS = 1024  # 16 MB of bf16 logits at 8000 pieces: measured best of 128 ... 2048 on 2 cores with 32 MB of L3
-SMALLEST_PROBABILITY = torch.finfo(torch.float32).tiny  # log of it is -87.3; of an underflow to zero it is -inf
+CHUNK_ROWS = 1024  # 16 MB of bf16 logits for a vocabulary of 8000; fastest of 128 ... 2048 on 2 cores with 32 MB of L3
+SMALLEST_PROBABILITY = torch.finfo(torch.float32).tiny  # its log is -87.3, while the log of an underflow to 0 is -inf
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the mean over all positions of -log softmax(hidden @ weight.T)[target], a scalar in nats.
+    """Return the mean of -log softmax(hidden @ weight.T)[target] over all positions, a scalar in nats per token.
 
     Args:
-        hidden: (N, C) last hidden states, after the final norm.
-        weight: (V, C) of the output head, one row a piece of the vocabulary.
-        targets: (N,) ids of the pieces that come next.
-        dtype: of the matrix products; the loss and the gradient of `weight` are accumulated in fp32.
+        hidden: (N, C) hidden states after the final norm.
+        weight: (V, C) weights of the output head, one row per vocabulary entry.
+        targets: (N,) ids of the next tokens.
+        dtype: data type of the matmuls; the loss and the gradient of `weight` are accumulated in fp32.
     """
     loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, dtype)  # type: ignore[no-untyped-call]
     return loss
@@ -33,9 +33,9 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, dtype:
 
 @torch.no_grad()
 def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> float:
-    """Return the sum (not the mean) of the same loss without gradients: for evaluation.
+    """Return the sum (not the mean) of the same loss in nats, without gradients: for evaluation.
 
-    The sum is taken in double precision, so that it does not depend on how the positions were batched.
+    It is accumulated in double precision, so that the result does not depend on the batch size.
     """
     total = 0.0
     hidden_cast, weight_cast = hidden.to(dtype), weight.to(dtype)
@@ -55,24 +55,24 @@ def _log(probability: Tensor) -> Tensor:
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
-        rows_total, vocabulary = len(targets), len(weight)
+        rows_total, vocab_size = len(targets), len(weight)
         hidden_cast, weight_cast = hidden.to(dtype), weight.to(dtype)
         grad_hidden = torch.empty_like(hidden_cast)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        # One buffer for all chunks, from logits to their gradient: a fresh one each would cost a page fault for every
-        # 4 KB of it, and a second one would push the first out of the cache.
-        buffer = hidden_cast.new_empty(min(CHUNK_ROWS, rows_total), vocabulary)
+        # A single buffer for all chunks, overwritten in place from logits to gradient: a new one per chunk would cost
+        # a page fault for every 4 KB, and a second one would evict the first from the cache.
+        buffer = hidden_cast.new_empty(min(CHUNK_ROWS, rows_total), vocab_size)
         row_numbers = torch.arange(CHUNK_ROWS, device=hidden.device)
         for start in range(0, rows_total, CHUNK_ROWS):
             chunk = hidden_cast[start : start + CHUNK_ROWS]
             rows = len(chunk)
             at_target = (row_numbers[:rows], targets[start : start + rows])
             logits = torch.mm(chunk, weight_cast.t(), out=buffer[:rows])
-            probabilities = torch.softmax(logits, dim=-1, out=logits)  # a row is read before it is written
+            probabilities = torch.softmax(logits, dim=-1, out=logits)  # in place is safe: a row is read before it is written
             target_probability = probabilities[at_target]  # (rows,)
             loss -= _log(target_probability).sum()
-            # By index: scatter_ would copy the whole bf16 buffer there and back, a tenth of a training step.
+            # index_put_, because scatter_ copies the whole bf16 buffer twice, which takes 10 % of a training step.
             grad_logits = probabilities.index_put_(at_target, target_probability - 1)
             torch.mm(grad_logits, weight_cast, out=grad_hidden[start : start + rows])
             grad_weight += grad_logits.t() @ chunk

@@ -1,4 +1,4 @@
-"""The model file: weights, architecture, tokenizer hash, version; nothing that differs between two equal runs."""
+"""The model file: weights, architecture, tokenizer hash and version. Equal runs write identical bytes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from minimal_llm.common.files import write_bytes
 from minimal_llm.model.transformer import Architecture, TinyTransformer
 from minimal_llm.model.version import MODEL_VERSION, check_version
 
-RETRAIN = "dvc repro train (or dvc checkout, which brings the last good model back)"
+RETRAIN = "dvc repro train (or dvc checkout, which restores the last good model)"
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready for inference and the tokenizer that it belongs to."""
+    """A model in evaluation mode, and the hash of the tokenizer that it was trained with."""
 
     model: TinyTransformer
     tokenizer_sha256: str
@@ -28,7 +28,7 @@ class LoadedModel:
 
 
 def save_model(path: Path, model: TinyTransformer, tokenizer_sha256: str, weights: dict[str, torch.Tensor]) -> None:
-    """Write the model file; equal content gives equal bytes."""
+    """Write a model file; equal content gives equal bytes."""
     write_bytes(
         path,
         to_bytes(
@@ -43,11 +43,11 @@ def save_model(path: Path, model: TinyTransformer, tokenizer_sha256: str, weight
 
 
 def load_model(path: Path, tokenizer_sha256: str | None = None) -> LoadedModel:
-    """Return the model in a file, in evaluation mode, after checking all of it.
+    """Load and check a model file; return the model in evaluation mode.
 
     Raises:
-        ValidationError: the file is missing, corrupt, foreign, of another version, holds a weight that is not a finite
-            number, or belongs to another tokenizer than the one whose hash is given.
+        ValidationError: the file is missing, corrupt, from another program or of another version, contains weights
+            that are not finite, or belongs to a tokenizer other than the one with the given hash.
     """
     content = load_tensors(path)
     try:
@@ -58,7 +58,7 @@ def load_model(path: Path, tokenizer_sha256: str | None = None) -> LoadedModel:
     check_version(path, str(version), RETRAIN)
     if tokenizer_sha256 is not None and tokenizer != tokenizer_sha256:
         raise ValidationError(
-            f"{path} was trained with tokenizer {tokenizer[:12]}, the one here is {tokenizer_sha256[:12]}",
+            f"{path} was trained with tokenizer {tokenizer[:12]}, but the current one is {tokenizer_sha256[:12]}",
             remedy=RETRAIN,
         )
     model = TinyTransformer(architecture)
@@ -68,22 +68,22 @@ def load_model(path: Path, tokenizer_sha256: str | None = None) -> LoadedModel:
         raise ValidationError(f"{path}: the weights do not fit the architecture: {error}", remedy=RETRAIN) from error
     bad = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if bad:
-        raise ValidationError(f"{path}: not finite: {', '.join(bad)}", remedy=RETRAIN)
+        raise ValidationError(f"{path}: weights are not finite: {', '.join(bad)}", remedy=RETRAIN)
     return LoadedModel(model.eval(), tokenizer, version)
 
 
 def to_bytes(content: dict[str, Any]) -> bytes:
-    """Return what torch.save writes. Into memory first: it would put the name of a file into the bytes."""
+    """Serialize with torch.save, in memory because it would write the name of a file into its content."""
     stream = io.BytesIO()
     torch.save(content, stream)
     return stream.getvalue()
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
-    """Return the dictionary in a file that torch.save wrote. Nothing in the file is executed.
+    """Load a dictionary that torch.save wrote. No code in the file is executed.
 
     Raises:
-        ValidationError: it cannot be read, is damaged, or holds anything but tensors and plain values.
+        ValidationError: the file cannot be read, is damaged, or contains anything but tensors and plain values.
     """
     try:
         with path.open("rb") as stream:
@@ -93,16 +93,16 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise ValidationError(f"{path} cannot be read: {error.strerror}", remedy=RETRAIN) from error
     except MemoryError:
         raise
-    except Exception as error:  # a damaged file can make its readers fail in any way
+    except Exception as error:  # a damaged file can raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValidationError(f"{path} is damaged or foreign: {reason}", remedy=RETRAIN) from error
+        raise ValidationError(f"{path} is damaged or not a model file: {reason}", remedy=RETRAIN) from error
     if not isinstance(content, dict):
-        raise ValidationError(f"{path} holds a {type(content).__name__}, not a model", remedy=RETRAIN)
+        raise ValidationError(f"{path} contains a {type(content).__name__}, not a model", remedy=RETRAIN)
     return content
 
 
 def _check_sums(stream: BinaryIO) -> None:
-    # torch.load takes a changed weight for what was written: it leaves out the checksums of the archive.
+    # torch.load does not verify the checksums of the zip archive, so it would load a flipped bit without an error.
     damaged = zipfile.ZipFile(stream).testzip()
     if damaged is not None:
         raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")

@@ -1,4 +1,4 @@
-"""Loss, perplexity and bits per byte of a model on encoded text."""
+"""Evaluation: loss, perplexity and bits per byte of a model on encoded text."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from minimal_llm.model.loss import summed_cross_entropy
 from minimal_llm.model.transformer import TinyTransformer
 from minimal_llm.tokenizer.token_files import Ids, Span, TokenFiles
 
-EVALUATION_BATCH = 32
+EVALUATION_BATCH = 32  # windows
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A sum of losses in nats over some predicted tokens, and the bytes of text that they spell."""
+    """The summed loss in nats over a number of predicted tokens, and the size of their text in bytes."""
 
     nats: float
     tokens: int
@@ -27,17 +27,17 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """Mean cross-entropy in nats a token."""
+        """Mean cross-entropy in nats per token."""
         return self.nats / self.tokens
 
     @property
     def perplexity(self) -> float:
-        """exp(loss): as unsure as a choice among so many equally likely tokens."""
+        """exp(loss): the model is as uncertain as a choice between this many equally likely tokens."""
         return math.exp(min(self.loss, 700.0))
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits needed for a byte of the text: unlike the loss, comparable between tokenizers."""
+        """Bits needed to encode a byte of the text. Unlike the loss, comparable between tokenizers."""
         return self.nats / math.log(2) / self.bytes
 
     def __add__(self, other: Evaluation) -> Evaluation:
@@ -48,10 +48,10 @@ class Evaluation:
 def evaluate(
     model: TinyTransformer, tokens: Ids, size_bytes: int = 0, dtype: torch.dtype = torch.float32
 ) -> Evaluation:
-    """Return the loss of a model on at least two tokens; `size_bytes` serves bits_per_byte alone.
+    """Return the evaluation of a model on at least two tokens; `size_bytes` is needed for bits_per_byte only.
 
-    The text goes through in windows of the model's context length that do not overlap; each window starts with
-    nothing before it, so the figure is a little higher than with a sliding window.
+    The text is cut into non-overlapping windows of the model's context length. Each window starts without context, so
+    the loss is slightly higher than with a sliding window.
     """
     nats, count = 0.0, 0
     device = model.head.weight.device
@@ -65,7 +65,7 @@ def evaluate(
 def evaluate_spans(
     model: TinyTransformer, tokens: Ids, spans: tuple[Span, ...], dtype: torch.dtype = torch.float32
 ) -> dict[str, Evaluation]:
-    """Return the evaluation of each language of one side of a corpus."""
+    """Return the evaluation of each language in a split, given its tokens and spans."""
     return {
         span.language: evaluate(model, tokens[span.first : span.first + span.tokens], span.bytes, dtype)
         for span in spans
@@ -73,15 +73,15 @@ def evaluate_spans(
     }
 
 
-def total(parts: dict[str, Evaluation]) -> Evaluation:
-    """Return the sum of the evaluations of all languages."""
-    return sum(parts.values(), Evaluation(0.0, 0, 0))
+def total(by_language: dict[str, Evaluation]) -> Evaluation:
+    """Return the evaluation over all languages."""
+    return sum(by_language.values(), Evaluation(0.0, 0, 0))
 
 
 def evaluation_batches(tokens: Ids, batch_size: int, length: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (B, T) inputs and targets that predict every token but the first exactly once, in order.
+    """Yield (B, T) inputs and targets that predict every token except the first exactly once, in order.
 
-    The last batch may hold fewer windows, and the tail that fills no window comes alone, as (1, rest).
+    The last batch may have fewer windows. Tokens left over at the end follow as a single shorter window, (1, rest).
     """
     ids = torch.from_numpy(tokens.astype(np.int64))
     windows = (len(ids) - 1) // length
@@ -94,19 +94,20 @@ def evaluation_batches(tokens: Ids, batch_size: int, length: int) -> Iterator[tu
 
 
 def training_sample(tokens: Ids, size: int, length: int) -> Ids:
-    """Return about `size` tokens in stretches of `length` spread evenly over all: to compare with validation."""
-    stretches = len(tokens) // length
-    wanted = max(1, min(stretches, size // length))
-    chosen = np.arange(wanted) * stretches // wanted
-    return tokens[: stretches * length].reshape(stretches, length)[chosen].reshape(-1)
+    """Return about `size` tokens: windows of `length` tokens, spread evenly over the training text."""
+    windows = len(tokens) // length
+    wanted = max(1, min(windows, size // length))
+    chosen = np.arange(wanted) * windows // wanted
+    return tokens[: windows * length].reshape(windows, length)[chosen].reshape(-1)
 
 
 def measure_losses(model: TinyTransformer, tokens: TokenFiles) -> tuple[Evaluation, dict[str, Evaluation]]:
-    """Return the evaluation of a sample of the training side as large as the validation side, and of the latter.
+    """Return the evaluation of a training sample, and of the validation split by language.
 
-    Both with dropout off and the same weights, so that their difference is what the model learned by heart. It is
-    larger than the gap of an epoch's record, whose training loss is a mean with dropout on, over weights that change.
+    The sample is as large as the validation split. Both are evaluated with the same weights and without dropout, so
+    their difference measures how much the model has memorized. It is larger than the difference of the losses recorded
+    during an epoch, where the training loss is a mean over changing weights, with dropout.
     """
-    parts = evaluate_spans(model, tokens.val, tokens.meta.val)
+    by_language = evaluate_spans(model, tokens.val, tokens.meta.val)
     sample = training_sample(tokens.train, len(tokens.val), model.architecture.max_seq_length)
-    return evaluate(model, sample), parts
+    return evaluate(model, sample), by_language

@@ -1,4 +1,4 @@
-"""Seeds for independent streams of random numbers."""
+"""Seeds for independent random number streams."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import hashlib
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Return a 63-bit seed made of some values, so that streams of random numbers do not touch each other."""
+    """Return a 63-bit seed derived from some values; different values give independent random number streams."""
     text = "/".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

@@ -1,9 +1,11 @@
-"""TinyTransformer: the small modern decoder.
+"""TinyTransformer: a small decoder-only transformer with the architecture of Llama.
 
-Pre-RMSNorm (Zhang and Sennrich 2019), rotary positions (Su et al. 2021), SwiGLU feed-forward (Shazeer 2020), no
-biases, an output head that is not tied to the embedding: the layout of Llama, which many runtimes can load.
+Token embedding, then blocks of causal self-attention and a feed-forward network, then an output head that predicts the
+next token. Details: pre-RMSNorm (Zhang and Sennrich 2019), rotary position embeddings (Su et al. 2021), SwiGLU
+(Shazeer 2020), no biases, and an output head that does not share its weights with the embedding. Many runtimes can
+load a model like this.
 
-Letters in the shapes: B sequences, T positions, C = d_model, H heads, D = C / H, V vocabulary.
+Shapes: B sequences in a batch, T positions, C = d_model, H heads, D = C / H (head size), V vocabulary size.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ from torch import Tensor, nn
 ROPE_BASE = 10000.0  # Su et al. 2021, section 3.2.2
 NORM_EPSILON = 1e-5
 INIT_STD = 0.02  # Radford et al. 2019 (GPT-2)
-# Positions. Up to here the scores of attention as one product take half the time of the flash kernel.
+# In positions. Up to this length, attention as plain matmuls takes half the time of the flash attention kernel.
 LONGEST_PLAIN_ATTENTION = 256
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that fixes the shapes of the weights, and the context length that they were trained for."""
+    """Everything that determines the shapes of the weights, plus the context length that they were trained for."""
 
     vocab_size: int
     layers: int
@@ -35,41 +37,88 @@ class Architecture:
     max_seq_length: int
 
 
-class KVCache:
-    """Keys and values of the positions seen so far, so that a new token costs one position, not all of them."""
+class TinyTransformer(nn.Module):
+    """Maps token ids to the logits of the next token."""
 
-    def __init__(self, architecture: Architecture, batch_size: int = 1, device: torch.device | str = "cpu") -> None:
-        head_size = architecture.d_model // architecture.heads
-        shape = (batch_size, architecture.heads, architecture.max_seq_length, head_size)  # (B, H, max T, D)
-        self._keys = [torch.zeros(shape, device=device) for _ in range(architecture.layers)]
-        self._values = [torch.zeros(shape, device=device) for _ in range(architecture.layers)]
-        self.length = 0
+    rotary: Tensor
 
-    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store (B, H, T, D) keys and values of new positions; return those of all positions up to them."""
-        start, count = self.length, keys.shape[2]
-        # narrow() because an index expression takes four times as long, and a token has many of them
-        self._keys[layer].narrow(2, start, count).copy_(keys)
-        self._values[layer].narrow(2, start, count).copy_(values)
-        return self._keys[layer].narrow(2, 0, start + count), self._values[layer].narrow(2, 0, start + count)
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.embedding = nn.Embedding(architecture.vocab_size, architecture.d_model)
+        self.blocks = nn.ModuleList(Block(architecture) for _ in range(architecture.layers))
+        self.norm = nn.RMSNorm(architecture.d_model, eps=NORM_EPSILON)
+        self.head = Linear(architecture.d_model, architecture.vocab_size)
+        rotary = rotary_table(architecture.max_seq_length, architecture.d_model // architecture.heads)
+        self.register_buffer("rotary", rotary, persistent=False)
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        # Projections that add to the residual stream start smaller, so that its variance does not grow with the number
+        # of layers (Radford et al. 2019, section 2.3).
+        residual_std = INIT_STD / math.sqrt(2 * self.architecture.layers)
+        for name, parameter in self.named_parameters():
+            if name.endswith(("attention.out.weight", "feed_forward.down.weight")):
+                nn.init.normal_(parameter, std=residual_std)
+            elif parameter.dim() == 2:
+                nn.init.normal_(parameter, std=INIT_STD)
+
+    def set_matmul_dtype(self, dtype: torch.dtype) -> None:
+        """Compute the matmuls of all layers in `dtype`; weights and everything else stay fp32."""
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.matmul_dtype = dtype
+
+    def hidden(self, tokens: Tensor, cache: KVCache | None = None, dropout: Tensor | None = None) -> Tensor:
+        """Return the (B, T, C) hidden states after the final norm for (B, T) token ids.
+
+        With a cache, `tokens` continue the cached sequence; unless the cache is empty, T must be 1. `dropout` holds the
+        masks from `dropout_masks`; without it there is no dropout.
+        """
+        start = cache.length if cache is not None else 0
+        stop = start + tokens.shape[1]
+        rotary = self.rotary[start:stop]
+        x = self.embedding(tokens)  # (B, T, C)
+        if dropout is not None:
+            x = x * dropout[0]
+        for layer, block in enumerate(self.blocks):
+            masks = None if dropout is None else dropout[1 + 2 * layer : 3 + 2 * layer]
+            x = block(x, rotary, cache, layer, masks)
+        if cache is not None:
+            cache.length = stop
+        normed: Tensor = self.norm(x)
+        return normed
+
+    def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Return the (B, V) logits of the token that follows each of the (B, T) sequences."""
+        logits: Tensor = self.head(self.hidden(tokens, cache)[:, -1])
+        return logits.float()
 
 
-class Linear(nn.Linear):
-    """A projection without bias: the weights are fp32, the product is taken and returned in `product_dtype`.
+class Block(nn.Module):
+    """A layer with two sublayers: x + attention(norm(x)), then x + feed_forward(norm(x)).
 
-    torch.autocast would also move to bf16 what is slower there on a CPU.
+    While training, dropout is applied to the output of each sublayer.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, bias=False)
-        self.product_dtype = torch.float32
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(architecture.d_model, eps=NORM_EPSILON)
+        self.attention = Attention(architecture)
+        self.feed_forward_norm = nn.RMSNorm(architecture.d_model, eps=NORM_EPSILON)
+        self.feed_forward = FeedForward(architecture)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.to(self.product_dtype), self.weight.to(self.product_dtype))
+    def forward(self, x: Tensor, rotary: Tensor, cache: KVCache | None, layer: int, dropout: Tensor | None) -> Tensor:
+        # The residual stream x is fp32, whatever dtype the sublayers return.
+        attended = self.attention(self.attention_norm(x), rotary, cache, layer)
+        x = x + (attended if dropout is None else attended * dropout[0])
+        fed = self.feed_forward(self.feed_forward_norm(x))
+        out: Tensor = x + (fed if dropout is None else fed * dropout[1])
+        return out
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention with rotary positions."""
+    """Causal multi-head self-attention with rotary position embeddings."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -84,19 +133,19 @@ class Attention(nn.Module):
         v = qkv[:, :, 2].transpose(1, 2)  # (B, H, T, D)
         if cache is not None:
             q, (k, v) = q.float(), cache.extend(layer, k, v)
-        mixed = attend(q, k, v).transpose(1, 2).reshape(batch, length, width)  # (B, T, C)
-        projected: Tensor = self.out(mixed)
+        output = attend(q, k, v).transpose(1, 2).reshape(batch, length, width)  # (B, T, C)
+        projected: Tensor = self.out(output)
         return projected
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Return softmax(q k^T / sqrt(D)) v, (B, H, T, D): each position mixes the values of those up to itself.
+    """Return causal attention, softmax(q k^T / sqrt(D)) v: a position attends to itself and to those before it.
 
-    (B, H, T, D) queries with as many keys and values, or one query with the keys and values of all positions so far.
+    All of shape (B, H, T, D); or a single query, (B, H, 1, D), with the keys and values of all positions so far.
     """
     length = q.shape[2]
     if length == 1 or length > LONGEST_PLAIN_ATTENTION:
-        # Never holds the T x T scores, and is one call. In bf16 this kernel takes longer than in fp32.
+        # A single kernel that never materializes the T x T scores. It is slower in bf16 than in fp32.
         return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=length > 1)
     scores = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)  # (B, H, T, T)
     scores = scores + torch.full((length, length), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
@@ -117,115 +166,71 @@ class FeedForward(nn.Module):
         return projected
 
 
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)), each branch thinned out by dropout while training."""
+class Linear(nn.Linear):
+    """A linear layer without bias: weights are fp32, the matmul and its output are in `matmul_dtype`.
 
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        self.attention_norm = nn.RMSNorm(architecture.d_model, eps=NORM_EPSILON)
-        self.attention = Attention(architecture)
-        self.feed_forward_norm = nn.RMSNorm(architecture.d_model, eps=NORM_EPSILON)
-        self.feed_forward = FeedForward(architecture)
+    This replaces torch.autocast, which on a CPU would also move operations to bf16 that are slower there.
+    """
 
-    def forward(self, x: Tensor, rotary: Tensor, cache: KVCache | None, layer: int, dropout: Tensor | None) -> Tensor:
-        # The residual stream x is fp32, whatever the branches return.
-        attended = self.attention(self.attention_norm(x), rotary, cache, layer)
-        x = x + (attended if dropout is None else attended * dropout[0])
-        fed = self.feed_forward(self.feed_forward_norm(x))
-        out: Tensor = x + (fed if dropout is None else fed * dropout[1])
-        return out
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+        self.matmul_dtype = torch.float32
 
-
-class TinyTransformer(nn.Module):
-    """Token ids in, hidden states or logits of the next token out."""
-
-    rotary: Tensor
-
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        self.architecture = architecture
-        self.embedding = nn.Embedding(architecture.vocab_size, architecture.d_model)
-        self.blocks = nn.ModuleList(Block(architecture) for _ in range(architecture.layers))
-        self.norm = nn.RMSNorm(architecture.d_model, eps=NORM_EPSILON)
-        self.head = Linear(architecture.d_model, architecture.vocab_size)
-        rotary = rotary_table(architecture.max_seq_length, architecture.d_model // architecture.heads)
-        self.register_buffer("rotary", rotary, persistent=False)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        # Projections that write into the residual stream start smaller, so that its variance does not grow with
-        # the number of layers (Radford et al. 2019, section 2.3).
-        residual_std = INIT_STD / math.sqrt(2 * self.architecture.layers)
-        for name, parameter in self.named_parameters():
-            if name.endswith(("attention.out.weight", "feed_forward.down.weight")):
-                nn.init.normal_(parameter, std=residual_std)
-            elif parameter.dim() == 2:
-                nn.init.normal_(parameter, std=INIT_STD)
-
-    def set_product_dtype(self, dtype: torch.dtype) -> None:
-        """Take the matrix products of all layers in `dtype`; weights and everything else stay fp32."""
-        for module in self.modules():
-            if isinstance(module, Linear):
-                module.product_dtype = dtype
-
-    def hidden(self, tokens: Tensor, cache: KVCache | None = None, dropout: Tensor | None = None) -> Tensor:
-        """Return the (B, T, C) states after the final norm for (B, T) token ids.
-
-        With a cache, the tokens follow those that it holds. A cache that holds some takes one new token at a time.
-        `dropout` is what `dropout_masks` returned; without it, nothing is dropped.
-        """
-        start = cache.length if cache is not None else 0
-        stop = start + tokens.shape[1]
-        rotary = self.rotary[start:stop]
-        x = self.embedding(tokens)  # (B, T, C)
-        if dropout is not None:
-            x = x * dropout[0]
-        for layer, block in enumerate(self.blocks):
-            branches = None if dropout is None else dropout[1 + 2 * layer : 3 + 2 * layer]
-            x = block(x, rotary, cache, layer, branches)
-        if cache is not None:
-            cache.length = stop
-        normed: Tensor = self.norm(x)
-        return normed
-
-    def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Return the (B, V) logits of the token that follows the last of (B, T)."""
-        logits: Tensor = self.head(self.hidden(tokens, cache)[:, -1])
-        return logits.float()
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.to(self.matmul_dtype), self.weight.to(self.matmul_dtype))
 
 
 def rotary_table(length: int, head_size: int) -> Tensor:
-    """Return (T, 1, 1, D/2) complex numbers of size 1: position p turns pair i by the angle p / base^(2i / D)."""
+    """Return (T, 1, 1, D/2) unit complex numbers: position p rotates pair i by the angle p / base^(2i / D)."""
     frequencies = ROPE_BASE ** (-torch.arange(0, head_size, 2, dtype=torch.float64) / head_size)  # (D/2,)
     angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies)  # (T, D/2)
     return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)[:, None, None]
 
 
 def rotate(x: Tensor, rotary: Tensor) -> Tensor:
-    """Return (B, T, 2, H, D) queries and keys turned by their positions, in fp32; pair i is (x[2i], x[2i + 1])."""
+    """Return (B, T, 2, H, D) queries and keys rotated by their positions, in fp32; pair i is (x[2i], x[2i + 1])."""
     pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))  # (B, T, 2, H, D/2)
     return torch.view_as_real(pairs * rotary).flatten(-2)
 
 
-def dropout_masks(
-    architecture: Architecture, tokens: torch.Size, share: float, seed: int, dtype: torch.dtype
-) -> Tensor | None:
-    """Return (1 + 2 * layers, B, T, C) factors, 0 for `share` of them and 1 / (1 - share) for the others, or None.
+class KVCache:
+    """Keys and values of the positions so far, so that generating a token only computes one new position."""
 
-    For the embedding and the two branches of each layer (Srivastava et al. 2014); `tokens` is the shape (B, T) of the
-    batch. One random byte decides over one number, so the share is rounded to 1/256: torch's own dropout draws from
-    its generator for each number and took a tenth of a training step.
+    def __init__(self, architecture: Architecture, batch_size: int = 1, device: torch.device | str = "cpu") -> None:
+        head_size = architecture.d_model // architecture.heads
+        shape = (batch_size, architecture.heads, architecture.max_seq_length, head_size)  # (B, H, max T, D)
+        self._keys = [torch.zeros(shape, device=device) for _ in range(architecture.layers)]
+        self._values = [torch.zeros(shape, device=device) for _ in range(architecture.layers)]
+        self.length = 0
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append (B, H, T, D) keys and values of new positions; return the keys and values of all positions."""
+        start, count = self.length, keys.shape[2]
+        # narrow() takes a quarter of the time of slicing, and this runs several times per token
+        self._keys[layer].narrow(2, start, count).copy_(keys)
+        self._values[layer].narrow(2, start, count).copy_(values)
+        return self._keys[layer].narrow(2, 0, start + count), self._values[layer].narrow(2, 0, start + count)
+
+
+def dropout_masks(
+    architecture: Architecture, tokens: torch.Size, rate: float, seed: int, dtype: torch.dtype
+) -> Tensor | None:
+    """Return dropout masks of shape (1 + 2 * layers, B, T, C) for a batch of shape `tokens`, or None for a rate of 0.
+
+    One mask for the embedding and one for each sublayer (Srivastava et al. 2014). An element is 0 with probability
+    `rate`, otherwise 1 / (1 - rate). One random byte decides one element, so the rate is rounded to a multiple of
+    1/256: the dropout of torch, which draws from its generator for every element, took 10 % of a training step.
     """
-    threshold = round(share * 256)
+    threshold = round(rate * 256)
     if threshold == 0:
         return None
     shape = (1 + 2 * architecture.layers, *tokens, architecture.d_model)
     words = np.random.SFC64(seed).random_raw(math.ceil(math.prod(shape) / 8))
     drawn = torch.from_numpy(words.view(np.uint8)[: math.prod(shape)]).view(shape)
-    kept = torch.ge(drawn, threshold, out=torch.empty(shape, dtype=dtype))  # 1 or 0, a tenth of the time of a bool
+    kept = torch.ge(drawn, threshold, out=torch.empty(shape, dtype=dtype))  # 0 or 1; via bool it takes 10 times as long
     return kept.mul_(256 / (256 - threshold))
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Return the number of trainable numbers."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters())

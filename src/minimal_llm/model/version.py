@@ -1,4 +1,4 @@
-"""The version of a model, and which ones this program reads. Knows nothing of torch."""
+"""The version of the model format, and the check whether this program can load a model. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ MODEL_VERSION = "1.0.0"
 
 
 def check_version(path: Path, version: str, remedy: str) -> None:
-    """Raise ValidationError, with both sides, if a model of this version is not one that this program reads."""
+    """Raise ValidationError, naming both versions, if this program cannot load a model of `version`."""
     if version.split(".")[:2] != MODEL_VERSION.split(".")[:2]:
-        raise ValidationError(f"{path} is model version {version}, this program reads {MODEL_VERSION}", remedy=remedy)
+        raise ValidationError(f"{path} has model version {version}, this program reads {MODEL_VERSION}", remedy=remedy)

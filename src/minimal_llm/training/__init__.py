@@ -1,1 +1,1 @@
-"""Stage train: the training loop, its schedule, its checkpoints and what it records."""
+"""Stage train: the training loop, its learning rate schedule, checkpoints and metrics."""

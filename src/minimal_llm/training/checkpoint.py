@@ -1,6 +1,7 @@
-"""Resumable state on disk: a folder a run, named by the fingerprint of everything that shapes the run.
+"""Checkpoints: the resumable state of training runs on disk.
 
-data/checkpoints/<fingerprint>/step_00000660.pt, the newest one to go on from, and `finished` when the run is done.
+Each run has a folder named by its fingerprint: data/checkpoints/<fingerprint>/step_00000660.pt. A run resumes from its
+newest checkpoint. A file named `finished` marks a completed run.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from minimal_llm.model.model_file import RETRAIN, load_tensors, to_bytes
 
 @dataclass
 class Progress:
-    """How far a run is: `step` steps of `epoch` (from 0) are done, and what has been recorded."""
+    """How far a run has got: `epoch` full epochs and `step` steps of the next one, and the metrics recorded so far."""
 
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
     gradient_norm_sum: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)  # spent so far, by what on
-    epoch_seconds: list[float] = field(default_factory=list)  # of the run, when each epoch was done
+    seconds: dict[str, float] = field(default_factory=dict)  # time spent so far, by activity (metrics.ACTIVITIES)
+    epoch_seconds: list[float] = field(default_factory=list)  # time since the start of the run at the end of each epoch
     best_epoch: int = 0
     best_val_loss: float = float("inf")
 
 
 @dataclass
 class State:
-    """All that a run needs to go on. Random numbers are not among it: each step seeds its own."""
+    """Everything needed to resume a run. There is no random number state: each step derives its own seeds."""
 
     progress: Progress
     model: dict[str, torch.Tensor]
@@ -49,9 +50,10 @@ class State:
 
 
 def checkpoint_root(outputs: Artifacts) -> Path:
-    """Return the folder of all runs: in the parent repository for `dvc exp run --temp` and for the queue.
+    """Return the folder that holds the checkpoints of all runs.
 
-    Those work in a copy of the repository that is thrown away; DVC_ROOT names the parent even there.
+    `dvc exp run --temp` and the experiment queue work in a temporary copy of the repository. DVC_ROOT points to the
+    original repository even there, and checkpoints go there to outlive the copy.
     """
     parent = os.environ.get("DVC_ROOT")
     if parent is None or outputs.root != DATA:
@@ -67,11 +69,11 @@ class Checkpoints:
         self._root = root
 
     @contextmanager
-    def only_trainer(self) -> Iterator[None]:
-        """Hold the lock of this run.
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of this run, so that only one process trains it.
 
         Raises:
-            TrainingError: another process trains it.
+            TrainingError: another process is training it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         owner = self.folder / "pid"
@@ -81,32 +83,32 @@ class Checkpoints:
         except filelock.Timeout:
             pid = owner.read_text(encoding="ascii").strip() if owner.exists() else "unknown"
             raise TrainingError(
-                f"another trainer (pid {pid}) is at work on this run, {self.folder}",
-                remedy=f"wait for it, or stop it: kill {pid}",
+                f"another process (pid {pid}) is already training this run, {self.folder}",
+                remedy=f"wait for it to finish, or stop it: kill {pid}",
                 kind="configuration",
             ) from None
         try:
             write_text(owner, f"{os.getpid()}\n")
-            for torn in self.folder.glob(".*.tmp"):  # whoever is killed while writing leaves one of full size
-                torn.unlink()
+            for partial in self.folder.glob(".*.tmp"):  # left by a process that was killed while writing a checkpoint
+                partial.unlink()
             yield
         finally:
             lock.release()
 
     def newest(self) -> State | None:
-        """Return the newest checkpoint that is whole, or None; a damaged one is named on stderr and passed over."""
+        """Return the newest intact checkpoint, or None. Damaged ones are skipped with a warning on stderr."""
         for path in sorted(self.folder.glob("step_*.pt"), reverse=True):
             try:
                 return self._load(path)
             except ValidationError as error:
-                print(f"warning: passing over checkpoint {path.name}: {error.message}", file=sys.stderr)
+                print(f"warning: skipping checkpoint {path.name}: {error.message}", file=sys.stderr)
         return None
 
     def save(self, state: State, global_step: int) -> Path:
         """Write a checkpoint.
 
         Raises:
-            TrainingError: the disk is full; the checkpoints before this one are intact.
+            TrainingError: it cannot be written, for example because the disk is full. Earlier checkpoints are intact.
         """
         path = self.folder / f"step_{global_step:08d}.pt"
         content = to_bytes(
@@ -123,20 +125,29 @@ class Checkpoints:
         except OSError as error:
             raise TrainingError(
                 f"checkpoint {path} ({len(content) / 1e6:.0f} MB) cannot be written: {error.strerror}",
-                remedy="free some disk space, then run the same command again: it goes on from the checkpoint before",
+                remedy="free some disk space, then run the same command again: it resumes from the previous checkpoint",
                 kind="disk_space",
             ) from error
         return path
 
     def prune(self, newest: int, last_step: int, keep_steps: set[int]) -> None:
-        """Delete all checkpoints up to `last_step` but so many of the newest (at least one) and the given steps.
+        """Delete checkpoints up to `last_step`, except the `newest` most recent ones (at least 1) and `keep_steps`.
 
-        Those after it were passed over as damaged when the run was gone on with: they are none of the newest.
+        Checkpoints after `last_step` were skipped as damaged when the run resumed, so they do not count as recent.
         """
         paths = {int(path.stem.removeprefix("step_")): path for path in self.folder.glob("step_*.pt")}
         for step in sorted(step for step in paths if step <= last_step)[:-newest]:
             if step not in keep_steps:
                 paths[step].unlink()
+
+    def finish(self) -> None:
+        """Mark the run as complete, so that it is not resumed."""
+        write_text(self.folder / "finished", "")
+
+    def clear_finished(self) -> None:
+        """Delete the checkpoint folders of all completed runs."""
+        for marker in self._root.glob("*/finished"):
+            shutil.rmtree(marker.parent, ignore_errors=True)  # another process may be deleting it too
 
     def _load(self, path: Path) -> State:
         content = load_tensors(path)
@@ -147,13 +158,4 @@ class Checkpoints:
                 )
         except (KeyError, TypeError):
             pass
-        raise ValidationError(f"{path} is no checkpoint of this run", remedy=RETRAIN)
-
-    def finish(self) -> None:
-        """Mark the run as done: it will not be gone on with."""
-        write_text(self.folder / "finished", "")
-
-    def clear_finished(self) -> None:
-        """Delete the folders of runs that are done: a run starts with them out of the way."""
-        for marker in self._root.glob("*/finished"):
-            shutil.rmtree(marker.parent, ignore_errors=True)  # another run may be at it too
+        raise ValidationError(f"{path} is not a checkpoint of this run", remedy=RETRAIN)

@@ -1,4 +1,4 @@
-"""Which run this is: its id for people and files, and the fingerprint that names its checkpoints."""
+"""The identity of a run: the run id in its results, and the fingerprint that names its checkpoint folder."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from minimal_llm.common.files import sha256_of_file
 from minimal_llm.common.unfinished_runs import run_parameters
 from minimal_llm.tokenizer.token_files import TokenFiles
 
-CLONE = Path(__file__).resolve().parents[3]  # the repository whose code is running, also in a copy that DVC makes
+CLONE = Path(__file__).resolve().parents[3]  # the repository of the running code, which may be a copy made by DVC
 _NAMESPACE = uuid.UUID("7b0a4f54-3c1e-5d0e-9a55-4d3f2b6c1a10")
 
 
 def run_inputs(config: Config, tokens: TokenFiles) -> dict[str, Any]:
-    """Return everything but the machine that shapes a run: parameters, initial weights, tokens, tokenizer, code.
+    """Return everything that determines a run except the machine: parameters, initial weights, tokens, tokenizer, code.
 
     Raises:
-        TrainingError: dvc.yaml does not say what the code is.
+        TrainingError: dvc.yaml does not list the training code.
     """
     initial = config.train.init_from
     return {
@@ -43,12 +43,12 @@ def run_inputs(config: Config, tokens: TokenFiles) -> dict[str, Any]:
 
 
 def training_sources(clone: Path) -> dict[str, str]:
-    """Return the SHA-256 of every code file that dvc.yaml lists for stage train, by its path in the clone.
+    """Return the SHA-256 of every source file that stage train depends on in dvc.yaml, by its path in the clone.
 
-    So a checkpoint is resumed exactly as long as DVC takes the code of the stage to be unchanged.
+    So a run can be resumed exactly as long as DVC considers the code of the stage unchanged.
 
     Raises:
-        TrainingError: there is no dvc.yaml, or it does not describe stage train.
+        TrainingError: dvc.yaml is missing or does not describe stage train.
     """
     pipeline = clone / "dvc.yaml"
     try:
@@ -56,7 +56,7 @@ def training_sources(clone: Path) -> dict[str, str]:
         ignored = (clone / ".dvcignore").read_text(encoding="utf-8").splitlines()
     except (OSError, LookupError, TypeError, yaml.YAMLError) as error:
         raise TrainingError(
-            f"{pipeline} or .dvcignore beside it does not say which code shapes a model: {error!r}",
+            f"cannot read the dependencies of stage train from {pipeline} and .dvcignore next to it: {error!r}",
             remedy="git checkout dvc.yaml .dvcignore; train from a clone, installed with: pip install -e .",
             kind="configuration",
         ) from error
@@ -66,12 +66,12 @@ def training_sources(clone: Path) -> dict[str, str]:
 
 
 def run_id(inputs: Mapping[str, Any]) -> str:
-    """Return the name-based UUID of a run: equal inputs, equal id."""
+    """Return the run id, a name-based UUID: equal inputs give equal ids."""
     return str(uuid.uuid5(_NAMESPACE, json.dumps(inputs, sort_keys=True)))
 
 
 def fingerprint(inputs: Mapping[str, Any], compute: Compute) -> str:
-    """Return 32 hexadecimal digits that are equal exactly where resuming a checkpoint changes no bit of the result."""
+    """Return 32 hex digits: equal exactly if one run can resume the other's checkpoint without changing the result."""
     content = json.dumps({**inputs, "compute": asdict(compute)}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 

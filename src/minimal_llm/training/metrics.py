@@ -1,4 +1,4 @@
-"""What a finished run leaves behind beside its weights: metrics, history, speed."""
+"""The metrics of a completed run: results, history per epoch, and speed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,17 @@ from minimal_llm.tokenizer.token_files import TokenFiles
 from minimal_llm.training.checkpoint import Progress
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "val_loss", "learning_rate", "gradient_norm")
-PARTS = ("steps", "batches", "evaluation", "samples", "checkpoints", "logging")  # that the time of a run is made of
+ACTIVITIES = ("steps", "batches", "evaluation", "samples", "checkpoints", "logging")  # how the time of a run is spent
 PLATEAU_EPOCHS = 3
-PLATEAU_GAIN = 0.005  # nats of validation loss: less than this over PLATEAU_EPOCHS epochs is a plateau
-OVERFITTING_GAP = 0.5  # nats
-
-
-def corpus_facts(tokens: TokenFiles) -> dict[str, Any]:
-    """Return which corpus this is, as all metrics files say it."""
-    return {"source": tokens.meta.source, "fallback": tokens.meta.source_fallback}
+PLATEAU_GAIN = 0.005  # nats per token: if the validation loss falls by less over PLATEAU_EPOCHS epochs, it has plateaued
+OVERFITTING_GAP = 0.5  # nats per token
 
 
 def plateau_epoch(val_losses: list[float]) -> int | None:
-    """Return the first epoch (from 1) whose loss is hardly below the best of all up to PLATEAU_EPOCHS before it."""
+    """Return the first epoch (from 1) on a plateau, or None.
+
+    Its loss is less than PLATEAU_GAIN below the best one of all epochs up to PLATEAU_EPOCHS earlier.
+    """
     for index in range(PLATEAU_EPOCHS, len(val_losses)):
         if min(val_losses[: index - PLATEAU_EPOCHS + 1]) - val_losses[index] < PLATEAU_GAIN:
             return index + 1
@@ -40,9 +38,9 @@ def plateau_epoch(val_losses: list[float]) -> int | None:
 def final_metrics(
     model: TinyTransformer, tokens: TokenFiles, progress: Progress, init_from_sha256: str
 ) -> dict[str, Any]:
-    """Return the flat figures of a finished run; `model` carries the best weights."""
-    train, parts = measure_losses(model, tokens)
-    validation = total(parts)
+    """Return the content of metrics/train.json; `model` must have the best weights. Losses are in nats per token."""
+    train, by_language = measure_losses(model, tokens)
+    validation = total(by_language)
     train_loss = progress.history[progress.best_epoch - 1]["train_loss"]
     gap = validation.loss - train_loss
     plateau = plateau_epoch([row["val_loss"] for row in progress.history])
@@ -65,7 +63,7 @@ def final_metrics(
 
 
 def history_csv(history: list[dict[str, Any]]) -> str:
-    """Return the history as CSV, a line an epoch, for plots."""
+    """Return the history as CSV for plots, one row per epoch."""
     lines = [",".join(HISTORY_COLUMNS)]
     lines += [",".join(f"{row[column]:.8g}" for column in HISTORY_COLUMNS) for row in history]
     return "\n".join(lines) + "\n"
@@ -74,13 +72,13 @@ def history_csv(history: list[dict[str, Any]]) -> str:
 def write_results(
     artifacts: Artifacts, config: Config, tokens: TokenFiles, run: str, progress: Progress, final: dict[str, Any]
 ) -> None:
-    """Write what is equal for equal runs: training_metrics.json, metrics/train.json and plots/history.csv."""
+    """Write training_metrics.json, metrics/train.json and plots/history.csv, which are identical for equal runs."""
     write_json(
         artifacts.training_metrics,
         {
             "run_id": run,
             "model_version": MODEL_VERSION,
-            "corpus": corpus_facts(tokens),
+            "corpus": {"source": tokens.meta.source, "fallback": tokens.meta.source_fallback},
             "configuration": {
                 key: value
                 for key, value in flatten(config).items()
@@ -95,19 +93,19 @@ def write_results(
 
 
 def write_speed(artifacts: Artifacts, compute: Compute, progress: Progress, tokens_per_epoch: int) -> None:
-    """Write what differs between equal runs: times, memory and the machine."""
+    """Write metrics/train_speed.json, which differs between equal runs: times, memory and hardware."""
     seconds = progress.seconds
     total_seconds = sum(seconds.values())
     write_json(
         artifacts.train_speed,
         {
             "total_seconds": round(total_seconds, 3),
-            **{f"{part}_seconds": round(seconds.get(part, 0.0), 3) for part in PARTS},
+            **{f"{activity}_seconds": round(seconds.get(activity, 0.0), 3) for activity in ACTIVITIES},
             "overhead_percent": round(100 * (1 - seconds["steps"] / total_seconds), 2),
             "tokens_per_s": round(progress.epoch * tokens_per_epoch / seconds["steps"], 1),
             "peak_memory_mb": round(peak_memory_mb(), 1),
             **asdict(compute),
             "cpu": cpu_name(),
-            "epoch_seconds": [round(done, 1) for done in progress.epoch_seconds],  # of the run, when each was done
+            "epoch_seconds": [round(done, 1) for done in progress.epoch_seconds],  # since the start of the run
         },
     )

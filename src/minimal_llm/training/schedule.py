@@ -1,4 +1,4 @@
-"""What changes from step to step: the learning rate and the share of dropout."""
+"""What changes from step to step: the learning rate and the dropout rate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """Functions of the step alone, counted from 0, so that there is no state to resume."""
+    """Pure functions of the step, counted from 0, so there is no state to save in a checkpoint."""
 
     peak: float
     warmup_steps: int
@@ -18,10 +18,10 @@ class Schedule:
     dropout_rise_ratio: float = 0.0
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate: linear warm-up, then cosine annealing (Loshchilov and Hutter 2017).
+        """Return the learning rate: linear warmup, then cosine annealing (Loshchilov and Hutter 2017).
 
-        It rises in equal steps to `peak` at the end of the warm-up and falls along a half cosine to
-        `floor_ratio * peak` at the last step. A warm-up longer than a tenth of the run is cut to that.
+        It rises linearly to `peak` during warmup, then falls along a half cosine to `floor_ratio * peak` at the last
+        step. Warmup is limited to a tenth of the run.
         """
         warmup = min(self.warmup_steps, self.total_steps // 10)
         if step < warmup:
@@ -31,9 +31,10 @@ class Schedule:
         return self.peak * (self.floor_ratio + (1 - self.floor_ratio) * cosine)
 
     def dropout(self, step: int) -> float:
-        """Return the share of dropout, which rises in a straight line to `peak_dropout` (Morerio et al. 2017).
+        """Return the dropout rate, which rises linearly from 0 to `peak_dropout` (Morerio et al. 2017).
 
-        A young model has nothing to overfit with: without dropout it learns in three epochs what takes five with it.
+        Early in training there is nothing to overfit with: without dropout, the model learns in three epochs what takes
+        five epochs with it.
         """
         rise = self.dropout_rise_ratio * self.total_steps
         return self.peak_dropout * (min(1.0, step / rise) if rise else 1.0)

@@ -1,4 +1,4 @@
-"""A training step: batch in, weights changed, loss and gradient norm out."""
+"""A training step: forward pass, loss, backward pass, gradient clipping, optimizer update."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from minimal_llm.model.transformer import Architecture, TinyTransformer, dropout
 from minimal_llm.tokenizer.token_files import TokenFiles
 from minimal_llm.training.schedule import Schedule
 
-ADAM_BETAS = (0.9, 0.95)  # Touvron et al. 2023 (Llama): a shorter memory than 0.999 suits a short run
+ADAM_BETAS = (0.9, 0.95)  # Touvron et al. 2023 (Llama): a short run needs a shorter memory than the usual 0.999
 
 
 class Engine:
-    """Model, optimizer and schedule. What a step does is a function of them, its number and its batch."""
+    """Model, optimizer and schedule. The effect of a step depends only on their state, its number and its batch."""
 
     def __init__(self, architecture: Architecture, config: Config, compute: Compute, total_steps: int) -> None:
         train = config.train
         torch.manual_seed(derive_seed("weights", config.seed))
         self.model = TinyTransformer(architecture).to(compute.device)
-        self.model.set_product_dtype(compute.product_dtype)
+        self.model.set_matmul_dtype(compute.matmul_dtype)
         self.optimizer = make_optimizer(self.model, train.weight_decay)
         self.schedule = Schedule(
             peak=train.learning_rate,
@@ -40,17 +40,17 @@ class Engine:
         self._compute = compute
 
     def step(self, number: int, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
-        """Train on (B, T) inputs and targets; return the loss and the norm of the gradients before clipping."""
+        """Train on (B, T) inputs and targets; return the loss and the gradient norm before clipping."""
         loss = self.compute_gradients(number, inputs, targets)
         return loss, self.update_weights(number)
 
     def compute_gradients(self, number: int, inputs: Tensor, targets: Tensor) -> float:
-        """Set the gradients, change nothing else, and return the loss. Steps are counted from 0."""
+        """Run the forward and backward pass of step `number` (from 0); return the loss. Only gradients change."""
         inputs, targets = inputs.to(self._compute.device), targets.to(self._compute.device)
-        # Each step draws from a seed of its own, so that it is the same whatever happened before it.
+        # A seed per step makes its dropout independent of everything before it, so a resumed run repeats it exactly.
         seed = derive_seed("dropout", self._config.seed, number)
-        share, dtype = self.schedule.dropout(number), self._compute.product_dtype
-        masks = dropout_masks(self.model.architecture, inputs.shape, share, seed, dtype)
+        rate, dtype = self.schedule.dropout(number), self._compute.matmul_dtype
+        masks = dropout_masks(self.model.architecture, inputs.shape, rate, seed, dtype)
         if masks is not None:
             masks = masks.to(inputs.device)
         hidden = self._hidden(inputs, dropout=masks).flatten(0, 1)  # (B * T, C)
@@ -60,7 +60,7 @@ class Engine:
         return loss.item()
 
     def update_weights(self, number: int) -> float:
-        """Clip the gradients, take a step along them unless they are not finite, and return their norm before."""
+        """Clip the gradients and update the weights, unless the gradients are not finite; return the norm before."""
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.train.gradient_clip)
         if torch.isfinite(norm):
             for group in self.optimizer.param_groups:
@@ -70,7 +70,7 @@ class Engine:
 
 
 def architecture_of(config: Config, tokens: TokenFiles) -> Architecture:
-    """Return the architecture that a configuration describes for the vocabulary of some token files."""
+    """Return the architecture for a configuration and the vocabulary of the token files."""
     return Architecture(
         vocab_size=tokens.meta.vocab_size,
         layers=config.model.layers,
@@ -82,7 +82,7 @@ def architecture_of(config: Config, tokens: TokenFiles) -> Architecture:
 
 
 def make_optimizer(model: TinyTransformer, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW (Loshchilov and Hutter 2019) that decays the matrices and leaves embedding and norms alone."""
+    """Return AdamW (Loshchilov and Hutter 2019) with weight decay on all matrices except the embedding."""
     decayed = [p for name, p in model.named_parameters() if p.dim() == 2 and not name.startswith("embedding")]
     others = [p for name, p in model.named_parameters() if p.dim() < 2 or name.startswith("embedding")]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -90,5 +90,5 @@ def make_optimizer(model: TinyTransformer, weight_decay: float) -> torch.optim.A
 
 
 def copy_weights(model: TinyTransformer) -> dict[str, Tensor]:
-    """Return the weights as they are now, on the CPU."""
+    """Return a copy of the current weights, on the CPU."""
     return {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""The train stage as one call: token files in, model files and metrics out."""
+"""The train stage: reads the token files, writes the model files and their metrics."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from minimal_llm.training.trainer import Trainer
 
 
 def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
-    """Train on the token files below `inputs` and write the model and its metrics below `outputs`.
+    """Train on the token files in `inputs`; write the model and its metrics to `outputs`.
 
-    An unfinished run of equal inputs is gone on with. The outputs are written when all is done, and only then.
+    Resumes an unfinished run with the same inputs. Outputs are written only after training has completed.
 
     Raises:
-        TrainingError, TokenizerError: the inputs cannot be used, or training cannot go on.
-        Interrupted: a signal stopped it; the next call goes on from there.
+        TrainingError, TokenizerError: the inputs cannot be used, or training cannot continue.
+        Interrupted: a signal stopped training; the next call resumes from there.
     """
     tokenizer = Tokenizer.load(inputs.tokenizer_model)
     tokens = read_tokens(inputs.tokens)
@@ -43,15 +43,15 @@ def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     identity = run_inputs(config, tokens)
     checkpoints = Checkpoints(root, fingerprint(identity, compute))
     checkpoints.clear_finished()
-    with checkpoints.only_trainer():
+    with checkpoints.lock():
         trainer = Trainer(config, tokens, batches, tokenizer, compute, checkpoints)
         if initial is not None:
             trainer.start_from(initial)
         describe_run(checkpoints.folder, config, batches.steps)
         resumed = trainer.resume()
-        print(_describe(trainer, tokens, compute))
+        print(_summary(trainer, tokens, compute))
         if resumed:
-            print(f"resuming after epoch {trainer.progress.epoch}, step {trainer.progress.step}", flush=True)
+            print(f"Resuming from epoch {trainer.progress.epoch}, step {trainer.progress.step}", flush=True)
         trainer.run()
         final_weights = copy_weights(trainer.model)
         trainer.model.load_state_dict(trainer.best_weights)
@@ -63,33 +63,22 @@ def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
         checkpoints.finish()
 
 
-def _describe(trainer: Trainer, tokens: TokenFiles, compute: Compute) -> str:
-    fallback = " (fallback: no mirror could be reached)" if tokens.meta.source_fallback else ""
-    how = f"{compute.precision} products, {compute.threads} threads" + (", compiled" if compute.compiled else "")
-    return (
-        f"corpus: {tokens.meta.source}{fallback}, "
-        f"{len(tokens.train):,} training tokens, {len(tokens.val):,} validation tokens\n"
-        f"model: {parameter_count(trainer.model):,} parameters; {trainer.batches.steps} steps an epoch of "
-        f"{trainer.batches.tokens_per_step:,} tokens; {compute.device}, {how}"
-    )
-
-
 def check_tokenizer(tokens: TokenFiles, tokenizer: Tokenizer) -> None:
-    """Raise TrainingError, with both hashes, if the token files were made by another tokenizer."""
+    """Raise TrainingError, naming both hashes, if the token files were written with another tokenizer."""
     if tokens.meta.tokenizer_sha256 != tokenizer.sha256:
         raise TrainingError(
-            f"the token files were made by tokenizer {tokens.meta.tokenizer_sha256[:12]}, "
-            f"the one here is {tokenizer.sha256[:12]}",
+            f"the token files were written with tokenizer {tokens.meta.tokenizer_sha256[:12]}, "
+            f"but the current one is {tokenizer.sha256[:12]}",
             remedy="dvc repro tokenizer",
             kind="configuration",
         )
 
 
 def initial_weights(config: Config, tokens: TokenFiles) -> dict[str, Tensor] | None:
-    """Return the weights of the model that train.init_from names, or None if it is empty.
+    """Return the weights of the model file that train.init_from names, or None if it is empty.
 
     Raises:
-        TrainingError: the file is no model, or one of another tokenizer or architecture.
+        TrainingError: the file is not a model, or a model with another tokenizer or architecture.
     """
     if not config.train.init_from:
         return None
@@ -100,18 +89,30 @@ def initial_weights(config: Config, tokens: TokenFiles) -> dict[str, Tensor] | N
         raise TrainingError(
             f"train.init_from: {error.message}", remedy="name a model file, or leave it empty", kind="configuration"
         ) from error
-    theirs = {"tokenizer": loaded.tokenizer_sha256[:12], **_weights_shape(loaded.model.architecture)}
-    ours = {"tokenizer": tokens.meta.tokenizer_sha256[:12], **_weights_shape(architecture_of(config, tokens))}
+    theirs = {"tokenizer": loaded.tokenizer_sha256[:12], **_weight_shapes(loaded.model.architecture)}
+    ours = {"tokenizer": tokens.meta.tokenizer_sha256[:12], **_weight_shapes(architecture_of(config, tokens))}
     if theirs != ours:
-        sides = [f"{key} {theirs[key]} there, {ours[key]} here" for key in ours if theirs[key] != ours[key]]
+        differences = [f"{key} is {theirs[key]}, not {ours[key]}" for key in ours if theirs[key] != ours[key]]
         raise TrainingError(
-            f"train.init_from: {path} does not fit this run: {'; '.join(sides)}",
-            remedy="use the same tokenizer and the same model.* parameters as that model, or leave it empty",
+            f"train.init_from: {path} does not match this run: {'; '.join(differences)}",
+            remedy="use the same tokenizer and model.* parameters as that model, or leave it empty",
             kind="configuration",
         )
     return dict(loaded.model.state_dict())
 
 
-def _weights_shape(architecture: Architecture) -> dict[str, int]:
-    # The context length is no shape of the weights: a model may go on with longer or shorter windows.
+def _weight_shapes(architecture: Architecture) -> dict[str, int]:
+    # No weight depends on the context length, so training may continue with longer or shorter windows.
     return {key: value for key, value in asdict(architecture).items() if key != "max_seq_length"}
+
+
+def _summary(trainer: Trainer, tokens: TokenFiles, compute: Compute) -> str:
+    fallback = " (fallback: no mirror could be reached)" if tokens.meta.source_fallback else ""
+    compiled = ", compiled" if compute.compiled else ""
+    return (
+        f"corpus: {tokens.meta.source}{fallback}, "
+        f"{len(tokens.train):,} training tokens, {len(tokens.val):,} validation tokens\n"
+        f"model: {parameter_count(trainer.model):,} parameters; {trainer.batches.steps:,} steps/epoch, "
+        f"{trainer.batches.tokens_per_step:,} tokens/step; "
+        f"{compute.device}, {compute.precision} matmuls, {compute.threads} threads{compiled}"
+    )

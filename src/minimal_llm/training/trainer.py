@@ -1,4 +1,7 @@
-"""Training: read top to bottom, this is all that happens between token files and a model."""
+"""The training loop. Read from top to bottom, this is everything that happens between token files and a model.
+
+A batch, a training step and the learning rate schedule are in batches.py, step.py and schedule.py.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,12 @@ from minimal_llm.training.step import Engine, architecture_of, copy_weights
 
 SAMPLE_PROMPTS = {"en": "Once upon a time", "es": "Había una vez"}
 SAMPLE_TOKENS = 40
-DIVERGED_NATS = 1.0  # above the loss of a blind guess over the vocabulary
+DIVERGED_NATS = 1.0  # above the loss of a uniform guess over the vocabulary
 DIVERGED_STEPS = 20  # in a row
 
 
 class Trainer:
-    """One run. `run()` takes it from where `progress` stands to the last epoch."""
+    """One training run. `run()` trains from the current `progress` to the last epoch."""
 
     def __init__(
         self,
@@ -62,16 +65,16 @@ class Trainer:
 
     @property
     def global_step(self) -> int:
-        """Steps done since the start of the run."""
+        """The number of steps since the start of the run."""
         return self.progress.epoch * self.batches.steps + self.progress.step
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
-        """Take the weights of another model of this architecture as the initial ones."""
+        """Use the weights of another model with the same architecture as initial weights."""
         self.model.load_state_dict(weights)
         self.best_weights = copy_weights(self.model)
 
     def resume(self) -> bool:
-        """Go back to the newest whole checkpoint of this run; return whether there was one."""
+        """Restore the newest intact checkpoint of this run; return whether there is one."""
         state = self._checkpoints.newest()
         if state is None:
             return False
@@ -84,19 +87,19 @@ class Trainer:
         """Train to the last epoch.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came; a checkpoint of that very step is written.
-            TrainingError: the loss is no longer a finite number, or a checkpoint cannot be written.
+            Interrupted: SIGINT or SIGTERM arrived; a checkpoint of the last completed step is saved.
+            TrainingError: training diverged, or a checkpoint cannot be written.
         """
         with catch_signals() as stop, self._logged():
             while self.progress.epoch < self._config.train.epochs:
                 self._train_epoch(stop)
-                self._close_epoch(stop)
-            if stop.requested:  # during the last checkpoint
+                self._finish_epoch(stop)
+            if stop.requested:  # a signal that arrived during the last checkpoint
                 self._interrupt()
 
     @contextmanager
     def _logged(self) -> Iterator[None]:
-        """Tell the live log how the block begins and ends."""
+        """Log the start of the block and how it ends."""
         self._log.start(self._config, self.batches.steps, self.batches.tokens_per_step)
         state = "failed"
         try:
@@ -117,14 +120,14 @@ class Trainer:
             desc=f"epoch {progress.epoch + 1}/{self._config.train.epochs}",
             unit="step",
             leave=False,
-            disable=None,  # no bar where stderr is not a terminal
+            disable=None,  # no progress bar unless stderr is a terminal
         )
         with bar:
             while progress.step < self.batches.steps:
                 with self._timed("batches"):
                     inputs, targets = next(batches)
-                # torch.compile works for many seconds in the first step, which may be cut short: nothing is changed yet
-                with self._timed("steps"), self._or_stop(stop, self._compute.compiled and self._first_step):
+                # The first step may take half a minute to compile. A signal may abandon it: nothing has changed yet.
+                with self._timed("steps"), self._stop_at_once(stop, self._compute.compiled and self._first_step):
                     loss = self.engine.compute_gradients(self.global_step, inputs, targets)
                 self._first_step = False
                 with self._timed("steps"):
@@ -138,30 +141,30 @@ class Trainer:
                     self._log.step(progress.epoch + 1, progress.step, loss)
                 if stop.requested:
                     self._interrupt()
-                self._save_in_time()
+                if time.monotonic() - self._saved_at >= self._config.train.checkpoint_every_seconds:
+                    self._save()
 
     def _check_health(self, loss: float, norm: float) -> None:
-        """Raise TrainingError where going on would only waste time."""
+        """Raise TrainingError if training has diverged, so that continuing would only waste time."""
         uniform = math.log(self.model.architecture.vocab_size)
         self._steps_diverged = self._steps_diverged + 1 if loss > uniform + DIVERGED_NATS else 0
         if math.isfinite(loss) and math.isfinite(norm) and self._steps_diverged < DIVERGED_STEPS:
             return
         raise TrainingError(
             f"training diverged in epoch {self.progress.epoch + 1}, step {self.progress.step + 1}: loss {loss:.3g} "
-            f"(a blind guess has {uniform:.3g}), gradient norm {norm:.3g}, learning rate "
-            f"{self.engine.schedule.learning_rate(self.global_step):.2e}; "
-            "the last checkpoint before it is kept",
+            f"(a uniform guess has {uniform:.3g}), gradient norm {norm:.3g}, learning rate "
+            f"{self.engine.schedule.learning_rate(self.global_step):.2e}; the last good checkpoint is kept",
             remedy=f"make train LEARNING_RATE={self.engine.schedule.peak / 3:.1e}, or a smaller train.gradient_clip",
             kind="configuration",
         )
 
-    def _close_epoch(self, stop: StopRequest) -> None:
-        """Evaluate, sample, record, print and save at the end of an epoch."""
+    def _finish_epoch(self, stop: StopRequest) -> None:
+        """Evaluate the model, generate samples, record the metrics of the epoch and save a checkpoint."""
         progress, steps = self.progress, self.batches.steps
-        with self._timed("evaluation"), self._or_stop(stop):
-            dtype = self._compute.product_dtype
+        with self._timed("evaluation"), self._stop_at_once(stop):
+            dtype = self._compute.matmul_dtype
             validation = total(evaluate_spans(self.model, self._tokens.val, self._tokens.meta.val, dtype))
-        with self._timed("samples"), self._or_stop(stop):
+        with self._timed("samples"), self._stop_at_once(stop):
             samples = self._samples()
         best_epoch, best_val_loss = progress.best_epoch, progress.best_val_loss
         if validation.loss < best_val_loss:
@@ -196,9 +199,9 @@ class Trainer:
         }
 
     def _report_epoch(self, row: dict[str, Any]) -> None:
-        """Print an epoch, and write it to the live log."""
-        before, done = [0.0, *self.progress.epoch_seconds][-2:]
-        seconds, is_best = done - before, row["epoch"] == self.progress.best_epoch
+        """Print the metrics and samples of an epoch, and write them to the live log."""
+        started, ended = [0.0, *self.progress.epoch_seconds][-2:]
+        seconds, is_best = ended - started, row["epoch"] == self.progress.best_epoch
         self._log.epoch(row, seconds, is_best)
         best = " *" if is_best else ""
         speed = self.batches.steps * self.batches.tokens_per_step / max(seconds, 1e-9)
@@ -211,34 +214,31 @@ class Trainer:
             print(f"    {language}  {' '.join(text.split())}")
         sys.stdout.flush()
 
-    def _save_in_time(self) -> None:
-        if time.monotonic() - self._saved_at >= self._config.train.checkpoint_every_seconds:
-            self._save()
-
     def _save(self) -> None:
+        """Write a checkpoint and delete old ones."""
         train = self._config.train
         with self._timed("checkpoints"):
             state = State(self.progress, self.model.state_dict(), self.engine.optimizer.state_dict(), self.best_weights)
             self._checkpoints.save(state, self.global_step)
             every = train.checkpoint_every_epochs
             epoch_ends = {e * self.batches.steps for e in range(every, self.progress.epoch + 1, every)}
-            if self._steps_diverged == 0:  # else the last good one may be the oldest
+            if self._steps_diverged == 0:  # otherwise the last good checkpoint may be the oldest one
                 self._checkpoints.prune(train.keep_checkpoints, self.global_step, epoch_ends)
         self._saved_at = time.monotonic()
 
     @contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
-        """Add the time that the block takes to `progress.seconds`."""
+    def _timed(self, activity: str) -> Iterator[None]:
+        """Add the duration of the block to `progress.seconds`."""
         seconds = self.progress.seconds
         started = time.monotonic()
         try:
             yield
         finally:
-            seconds[what] = seconds.get(what, 0.0) + time.monotonic() - started
+            seconds[activity] = seconds.get(activity, 0.0) + time.monotonic() - started
 
     @contextmanager
-    def _or_stop(self, stop: StopRequest, at_once: bool = True) -> Iterator[None]:
-        """Let a signal break the block off, which must change nothing that a checkpoint holds, and save."""
+    def _stop_at_once(self, stop: StopRequest, at_once: bool = True) -> Iterator[None]:
+        """Let a signal abandon the block and save a checkpoint. The block must not change any checkpointed state."""
         try:
             with stop.raising(at_once):
                 yield
@@ -249,6 +249,6 @@ class Trainer:
         self._save()
         done = self.progress.epoch + self.progress.step / self.batches.steps
         raise Interrupted(
-            f"stopped after {done:.2f} of {self._config.train.epochs} epochs; everything up to there is saved",
-            remedy="make train (or dvc repro) goes on from there",
+            f"stopped after {done:.2f} of {self._config.train.epochs} epochs; progress is saved",
+            remedy="make train (or dvc repro) resumes from there",
         )

@@ -103,7 +103,7 @@ def test_each_mask_reaches_its_place(model: TinyTransformer) -> None:
 def test_bf16_products_stay_close_to_fp32(model: TinyTransformer) -> None:
     tokens = torch.randint(50, (2, 16))
     exact = model.hidden(tokens)
-    model.set_product_dtype(torch.bfloat16)
+    model.set_matmul_dtype(torch.bfloat16)
     rounded = model.hidden(tokens)
     assert rounded.dtype == torch.float32
     assert not torch.equal(exact, rounded)

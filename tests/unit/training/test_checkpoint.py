@@ -71,18 +71,18 @@ def test_whoever_trains_clears_away_what_a_killed_one_was_writing(tmp_path: Path
     checkpoints = saved(tmp_path, 1)
     torn = checkpoints.folder / ".step_00000002.pt.x1y2z3.tmp"
     torn.write_bytes(b"half")
-    with checkpoints.only_trainer():
+    with checkpoints.lock():
         assert not torn.exists()
     assert steps(checkpoints) == [1]
 
 
 def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="diverged"), Checkpoints(tmp_path, RUN).only_trainer():
+    with pytest.raises(ValueError, match="diverged"), Checkpoints(tmp_path, RUN).lock():
         raise ValueError("diverged")
     with (
-        Checkpoints(tmp_path, RUN).only_trainer(),
+        Checkpoints(tmp_path, RUN).lock(),
         pytest.raises(TrainingError, match="another trainer"),
-        Checkpoints(tmp_path, RUN).only_trainer(),
+        Checkpoints(tmp_path, RUN).lock(),
     ):
         pass
 
