@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from minimal_llm.common.errors import BlockedError
 from minimal_llm.common.system import peak_memory_mb
 from minimal_llm.inference.generation import TextStream, stream_tokens
+from minimal_llm.inference.latency import percentile
 from minimal_llm.inference.runtime import Runtime
 from minimal_llm.inference.safety.filter import SafeStream, SafetyFilter
 from minimal_llm.inference.sampling import Sampling
@@ -36,8 +37,8 @@ class Timing:
             "prefill_tokens_per_s": round(min(self.prompt_tokens, self.context) / self.prefill_seconds, 1),
             "decode_tokens": len(ordered) * self.streams,
             "decode_tokens_per_s": round(len(ordered) * self.streams / decode, 1) if decode else 0.0,
-            "latency_p50_ms": round(1000 * ordered[len(ordered) // 2], 3) if ordered else 0.0,
-            "latency_p95_ms": round(1000 * ordered[int(len(ordered) * 0.95)], 3) if ordered else 0.0,
+            "latency_p50_ms": round(1000 * percentile(ordered, 50), 3) if ordered else 0.0,
+            "latency_p95_ms": round(1000 * percentile(ordered, 95), 3) if ordered else 0.0,
             "peak_mb": round(peak_memory_mb(), 1),
         }
 

@@ -248,7 +248,7 @@ def _tokenizer_path(model: Path) -> Path:
 def _bench(options: argparse.Namespace) -> int:
     from minimal_llm.inference.benchmark import measure_in_fresh_process
 
-    print(json.dumps(measure_in_fresh_process(options.model, options.threads).figures, indent=2))
+    print(json.dumps(measure_in_fresh_process(options.model, options.threads).metrics, indent=2))
     return 0
 
 

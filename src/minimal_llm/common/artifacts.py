@@ -86,7 +86,7 @@ class Artifacts:
 
     @property
     def checkpoints(self) -> Path:
-        """Resumable training state. Not declared in dvc.yaml, because DVC deletes declared outputs when a stage starts."""
+        """Resumable training state. Not declared in dvc.yaml: DVC deletes declared outputs when a stage starts."""
         return self.root / "checkpoints"
 
     # validate

@@ -120,7 +120,7 @@ def keep_freed_memory() -> None:
 
 
 def has_bf16_units(device: str = "cpu") -> bool:
-    """Return whether bf16 matmuls run in hardware (on a CPU: AVX512-BF16 or AMX). Emulated, they are slower than fp32."""
+    """Return whether bf16 matmuls run in hardware (CPU: AVX512-BF16 or AMX). Emulated, they are slower than fp32."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -226,7 +226,7 @@ def _override(params: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _describe(problem: Any) -> str:
-    # For a union such as `auto | number`, pydantic adds the name of the alternative to the location: not part of the key.
+    # For a union such as `auto | number`, pydantic adds the alternative to the location. It is not part of the key.
     keys = [str(part) for part in problem["loc"] if re.fullmatch(r"[a-z_0-9]+", str(part))]
     key = ".".join(keys) or "params.yaml"
     match problem["type"]:

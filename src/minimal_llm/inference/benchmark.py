@@ -1,9 +1,9 @@
-"""What inference costs, measured in a process of its own: latency, throughput, memory.
+"""The cost of inference, measured in a fresh process: latency, throughput and memory.
 
     python -m minimal_llm.inference.benchmark data/best_model.pt 1      # one thread
 
-prints one JSON object: the figures, and every latency. A process that has trained or evaluated would show memory that
-inference does not need.
+prints a JSON object with the metrics and every single latency. A fresh process matters: after training or evaluation,
+a process would report memory that inference does not need.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import psutil
 
 from minimal_llm.common.errors import ValidationError
 from minimal_llm.common.system import peak_memory_mb
+from minimal_llm.inference.latency import percentile
 
 MEASURED_TOKENS = 300
 WARM_UP_TOKENS = 20
@@ -31,17 +32,17 @@ PROMPT = "Once upon a time"
 
 @dataclass(frozen=True)
 class Measurement:
-    """What inference costs: the figures, keys as in metrics/inference.json, and the latencies behind them."""
+    """The cost of inference: metrics with the keys of metrics/inference.json, and the latencies behind them."""
 
-    figures: dict[str, Any]
+    metrics: dict[str, Any]
     latencies_ms: list[float]
 
 
 def measure_in_fresh_process(model: Path, threads: int = 1) -> Measurement:
-    """Return what one-stream and eight-stream generation costs.
+    """Return the cost of generating one text, and STREAMS texts at once, with a model.
 
     Raises:
-        ValidationError: the process failed; its last line of stderr is in the message.
+        ValidationError: the process failed; the message contains its last line of stderr.
     """
     command = [sys.executable, "-m", "minimal_llm.inference.benchmark", str(model), str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -52,7 +53,7 @@ def measure_in_fresh_process(model: Path, threads: int = 1) -> Measurement:
 
 
 def measure(model_path: Path, threads: int) -> Measurement:
-    """Return what inference costs in this process."""
+    """Return the cost of inference in this process."""
     started = time.perf_counter()
     from minimal_llm.inference.generation import stream_tokens
     from minimal_llm.inference.runtime import load_runtime
@@ -65,17 +66,11 @@ def measure(model_path: Path, threads: int) -> Measurement:
     latencies = _latencies_ms(stream_tokens(runtime.decoder, [prompt], Sampling(seed=1)))
     rss = psutil.Process().memory_info().rss / 1e6
     peak = peak_memory_mb()
-    streams = stream_tokens(runtime.decoder, [prompt] * STREAMS, Sampling(seed=1))
-    next(streams)
-    begun = time.perf_counter()
-    for _ in range(MEASURED_BATCHES):
-        next(streams)
-    batch_seconds = time.perf_counter() - begun
-    ordered = sorted(latencies)
-    figures = {
+    batch_seconds = _batch_seconds(stream_tokens(runtime.decoder, [prompt] * STREAMS, Sampling(seed=1)))
+    metrics = {
         "engine": runtime.engine,
-        "latency_p50_ms": round(ordered[len(ordered) // 2], 3),
-        "latency_p95_ms": round(ordered[int(len(ordered) * 0.95)], 3),
+        "latency_p50_ms": round(percentile(latencies, 50), 3),
+        "latency_p95_ms": round(percentile(latencies, 95), 3),
         "tokens_per_s": round(1000 * len(latencies) / sum(latencies), 1),
         f"tokens_per_s_{STREAMS}_streams": round(STREAMS * MEASURED_BATCHES / batch_seconds, 1),
         "ready_seconds": round(ready, 3),
@@ -84,11 +79,11 @@ def measure(model_path: Path, threads: int) -> Measurement:
         "model_file_mb": round(runtime.file.stat().st_size / 1e6, 2),
         "threads": threads,
     }
-    return Measurement(figures, latencies)
+    return Measurement(metrics, latencies)
 
 
 def _latencies_ms(stream: Iterator[object]) -> list[float]:
-    """Return how long each of MEASURED_TOKENS steps of a stream takes, once it is warm."""
+    """Return the duration of each of MEASURED_TOKENS steps of a stream, after a warm-up."""
     for _ in range(WARM_UP_TOKENS):
         next(stream)
     latencies = []
@@ -97,6 +92,15 @@ def _latencies_ms(stream: Iterator[object]) -> list[float]:
         next(stream)
         latencies.append(round(1000 * (time.perf_counter() - begun), 4))
     return latencies
+
+
+def _batch_seconds(stream: Iterator[object]) -> float:
+    """Return the duration of MEASURED_BATCHES steps of a stream, not counting the first, which reads the prompt."""
+    next(stream)
+    begun = time.perf_counter()
+    for _ in range(MEASURED_BATCHES):
+        next(stream)
+    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":

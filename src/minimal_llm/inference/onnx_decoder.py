@@ -1,4 +1,4 @@
-"""The ONNX runtime behind generation: an exported model without torch in the process, for a small device."""
+"""Decoder that runs an exported model with ONNX Runtime, for small devices without torch; see generation.Decoder."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from minimal_llm.inference.sampling import Logits
 
 
 class OnnxDecoder:
-    """Reads tokens of B sequences of equal length and returns logits; see generation.Decoder."""
+    """An exported model and its KV cache."""
 
     def __init__(self, path: Path, threads: int) -> None:
         """Load an exported model.
 
         Raises:
-            ValidationError: the file is no model that `minimal-llm export --format onnx` wrote.
+            ValidationError: the file was not written by `minimal-llm export --format onnx`.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -29,37 +29,40 @@ class OnnxDecoder:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            self.facts: dict[str, Any] = json.loads(self._session.get_modelmeta().custom_metadata_map["minimal_llm"])
-        except Exception as error:  # onnxruntime has a class of its own for each way to fail
+            self.metadata: dict[str, Any] = json.loads(
+                self._session.get_modelmeta().custom_metadata_map["minimal_llm"]
+            )
+        except Exception as error:  # onnxruntime raises a different class for every kind of failure
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValidationError(
-                f"{path} is no model that this project exported: {reason}",
+                f"{path} is not a model exported by this project: {reason}",
                 remedy="minimal-llm export --format onnx writes one",
             ) from error
-        shape = self.facts["architecture"]
-        self.context: int = shape["max_seq_length"]
-        self._empty = (shape["layers"], 2, shape["heads"], shape["d_model"] // shape["heads"])
+        architecture = self.metadata["architecture"]
+        self.context: int = architecture["max_seq_length"]
+        self._layers, self._heads = architecture["layers"], architecture["heads"]
+        self._head_size = architecture["d_model"] // self._heads
         self._cache = self._empty_cache(1)
 
     @property
     def length(self) -> int:
-        """How many positions are in the cache."""
+        """The number of positions in the cache."""
         return int(self._cache.shape[4])
 
     def start(self, tokens: Sequence[Sequence[int]]) -> Logits:
-        """Forget everything, read B sequences and return the (B, V) logits of what follows them."""
+        """Clear the cache, read B sequences and return the next-token logits, (B, V)."""
         self._cache = self._empty_cache(len(tokens))
-        return self._read(np.array(tokens, dtype=np.int64))
+        return self._logits(np.array(tokens, dtype=np.int64))
 
     def advance(self, tokens: Sequence[int]) -> Logits:
-        """Read one more token of each sequence and return the (B, V) logits of what follows it."""
-        return self._read(np.array(tokens, dtype=np.int64)[:, None])
+        """Append one token to each sequence and return the next-token logits, (B, V)."""
+        return self._logits(np.array(tokens, dtype=np.int64)[:, None])
 
-    def _read(self, tokens: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> Logits:
+    def _logits(self, tokens: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> Logits:
         logits: Logits
         logits, self._cache = self._session.run(None, {"tokens": tokens, "past": self._cache})
         return logits
 
     def _empty_cache(self, batch_size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-        layers, two, heads, size = self._empty
-        return np.zeros((layers, two, batch_size, heads, 0, size), np.float32)
+        """Return the cache of no positions; its 2 is for keys and values."""
+        return np.zeros((self._layers, 2, batch_size, self._heads, 0, self._head_size), np.float32)

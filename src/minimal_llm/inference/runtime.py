@@ -1,4 +1,4 @@
-"""A model and its tokenizer, ready to generate with: torch for a .pt file, ONNX Runtime for an exported model."""
+"""Load a model and its tokenizer for generation: a .pt file with torch, an exported model with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OTHER_PROGRAMS = {".gguf": "llama.cpp", ".safetensors": "transformers and others
 
 @dataclass(frozen=True)
 class Runtime:
-    """What generation needs, and what there is to say about it."""
+    """Everything needed for generation, with a description of the model."""
 
     file: Path
     decoder: Decoder
@@ -28,27 +28,27 @@ class Runtime:
 
 
 def load_runtime(path: Path, threads: int) -> Runtime:
-    """Return the model at a path: a .pt file of this project, an exported ONNX folder, or the .onnx file in it.
+    """Load the model at a path: a .pt file of this project, an exported ONNX folder, or the .onnx file in it.
 
     Raises:
-        ValidationError: there is none, it is damaged, or its tokenizer is missing or another one.
+        ValidationError: there is no model, it is damaged, or its tokenizer is missing or does not match.
     """
     if path.is_dir() and any(path.glob("*.onnx")):
         path = next(iter(sorted(path.glob("*.onnx"))))
     foreign = next((file for file in (path, *sorted(path.glob("*"))) if file.suffix in OTHER_PROGRAMS), None)
     if foreign:
         raise ValidationError(
-            f"{foreign} is an export for {OTHER_PROGRAMS[foreign.suffix]}, which is not run here",
-            remedy="minimal-llm export --format onnx, then --model export/onnx; or name best_model.pt",
+            f"{foreign} is an export for {OTHER_PROGRAMS[foreign.suffix]}; minimal-llm cannot run it",
+            remedy="minimal-llm export --format onnx, then --model export/onnx; or use best_model.pt",
         )
     if not path.is_file():
-        remedy = f"{TRAIN_ONE} (dvc checkout, if there was one before), or name one: --model PATH"
+        remedy = f"{TRAIN_ONE} (or dvc checkout, if there was one before), or name another one: --model PATH"
         raise ValidationError(f"there is no model at {path}", remedy=remedy)
     return _load_onnx(path, threads) if path.suffix == ".onnx" else _load_torch(path, threads)
 
 
 def _load_torch(path: Path, threads: int) -> Runtime:
-    import torch  # late: an exported model must not need it
+    import torch  # imported here, because exported models must run without it
 
     from minimal_llm.inference.torch_decoder import TorchDecoder
     from minimal_llm.model.model_file import load_model
@@ -62,15 +62,15 @@ def _load_torch(path: Path, threads: int) -> Runtime:
 
 
 def find_tokenizer(folder: Path, sha256: str, model: Path) -> Tokenizer:
-    """Return the tokenizer in a folder that a model belongs to. Raises as `find_tokenizer_file`."""
+    """Return the tokenizer of a model from a folder. Raises the same error as `find_tokenizer_file`."""
     return Tokenizer.load(find_tokenizer_file(folder, sha256, model))
 
 
 def find_tokenizer_file(folder: Path, sha256: str, model: Path) -> Path:
-    """Return the path of the tokenizer in a folder that a model belongs to.
+    """Return the path of the .model file in a folder whose hash is `sha256`, the tokenizer of `model`.
 
     Raises:
-        ValidationError: there is none in the folder, or only others; both hashes are named.
+        ValidationError: the folder does not contain it. The message names this hash and those of other tokenizers.
     """
     others = []
     for candidate in sorted(folder.glob("*.model")):
@@ -81,7 +81,7 @@ def find_tokenizer_file(folder: Path, sha256: str, model: Path) -> Path:
     there = "; ".join(others) or f"there is no .model file in {folder}"
     raise ValidationError(
         f"{model} was trained with tokenizer {sha256[:12]}, but {there}",
-        remedy="put the model beside the tokenizer that it was trained with, or train anew: " + TRAIN_ONE,
+        remedy="put the model next to the tokenizer that it was trained with, or train again: " + TRAIN_ONE,
     )
 
 
@@ -89,8 +89,9 @@ def _load_onnx(path: Path, threads: int) -> Runtime:
     from minimal_llm.inference.onnx_decoder import OnnxDecoder
 
     decoder = OnnxDecoder(path, threads)
-    facts = decoder.facts
-    check_version(path, facts["model_version"], "minimal-llm export, with the program that the model was trained with")
-    tokenizer = find_tokenizer(path.parent, facts["tokenizer_sha256"], path)
-    description = {"model_version": facts["model_version"], **facts["architecture"]}
+    metadata = decoder.metadata
+    version = metadata["model_version"]
+    check_version(path, version, "minimal-llm export, with the version of the program that trained the model")
+    tokenizer = find_tokenizer(path.parent, metadata["tokenizer_sha256"], path)
+    description = {"model_version": version, **metadata["architecture"]}
     return Runtime(path, decoder, tokenizer, "onnx", description)

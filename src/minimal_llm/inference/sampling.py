@@ -1,7 +1,7 @@
-"""How the next token is chosen from logits. Needs numpy alone: every runtime samples with this.
+"""Sampling: how the next token is chosen from logits. Needs only numpy, so every runtime uses it.
 
-The steps and their order are those of llama.cpp, so that a setting means here what it means there: repetition penalty,
-top-k, top-p, min-p, temperature, draw.
+Steps and order are the same as in llama.cpp, so settings mean the same in both: repetition penalty, top-k, top-p, min-p,
+temperature, random draw.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from minimal_llm.common.errors import ConfigurationError
 
 Logits = npt.NDArray[np.float32]
 
-GROUP = 32  # logits, of which the largest is looked at first
+GROUP = 32  # logits per group in top_k_ids
 
-RANGES = {  # what a value may be, ends included
+RANGES = {  # inclusive
     "temperature": (0.0, 100.0),
     "top_k": (0, 2**31),
     "top_p": (0.0, 1.0),
@@ -31,18 +31,18 @@ RANGES = {  # what a value may be, ends included
 
 @dataclass(frozen=True)
 class Sampling:
-    """The settings. Temperature 0 always takes the likeliest; the other defaults but top_k switch their step off.
+    """Sampling settings. Temperature 0 is greedy. By default only top_k and temperature have an effect.
 
     Raises:
         ConfigurationError: a value is outside its range.
     """
 
     temperature: float = 0.8
-    top_k: int = 40  # so many candidates; 0: all
-    top_p: float = 1.0  # the likeliest ones that hold this share of the probability (Holtzman et al. 2020)
-    min_p: float = 0.0  # those at least this share as likely as the likeliest (Nguyen et al. 2024)
-    repeat_penalty: float = 1.0  # on the logits of recent tokens (Keskar et al. 2019)
-    repeat_last_n: int = 64  # how many tokens are recent
+    top_k: int = 40  # keep the k most likely tokens; 0: keep all
+    top_p: float = 1.0  # keep the most likely tokens with this total probability (Holtzman et al. 2020)
+    min_p: float = 0.0  # keep tokens at least this fraction as likely as the most likely one (Nguyen et al. 2024)
+    repeat_penalty: float = 1.0  # makes recent tokens less likely (Keskar et al. 2019)
+    repeat_last_n: int = 64  # how many tokens count as recent
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,52 +55,52 @@ class Sampling:
 
 
 class Sampler:
-    """One stream of choices: equal settings, stream number and logits give equal tokens."""
+    """Chooses the tokens of one stream. Equal settings, stream number and logits give equal tokens."""
 
     def __init__(self, sampling: Sampling, stream: int = 0) -> None:
         self._sampling = sampling
         self._random = np.random.Generator(np.random.PCG64([sampling.seed, stream]))
 
     def choose(self, logits: Logits, seen: Sequence[int]) -> int:
-        """Return the id of the next token, drawn from (V,) logits after the tokens `seen`."""
+        """Return the id of the next token, given its (V,) logits and the tokens `seen` before it."""
         sampling = self._sampling
         if sampling.repeat_penalty != 1 and sampling.repeat_last_n:
-            logits = penalise(logits, seen[-sampling.repeat_last_n :], sampling.repeat_penalty)
+            logits = apply_repetition_penalty(logits, seen[-sampling.repeat_last_n :], sampling.repeat_penalty)
         if sampling.temperature == 0:
             return int(logits.argmax())
-        ids = likeliest(logits, sampling.top_k)
-        kept = logits[ids].astype(np.float64)
+        ids = top_k_ids(logits, sampling.top_k)
+        kept = logits[ids].astype(np.float64)  # in descending order
         if sampling.top_p < 1:
-            kept = kept[: first_share(kept, sampling.top_p)]
+            kept = kept[: nucleus_size(kept, sampling.top_p)]
         if sampling.min_p > 0:
             kept = kept[kept >= kept[0] + np.log(sampling.min_p)]
         cumulative = np.cumsum(np.exp((kept - kept[0]) / sampling.temperature))
         return int(ids[np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")])
 
 
-def penalise(logits: Logits, recent: Sequence[int], penalty: float) -> Logits:
-    """Return logits that make recent tokens less likely: positive ones divided by the penalty, others multiplied."""
+def apply_repetition_penalty(logits: Logits, recent: Sequence[int], penalty: float) -> Logits:
+    """Return a copy in which the logits of recent tokens are divided by the penalty, or multiplied if negative."""
     ids = np.unique(np.asarray(recent, dtype=np.int64))
-    changed = logits.copy()
-    changed[ids] = np.where(logits[ids] > 0, logits[ids] / penalty, logits[ids] * penalty)
-    return changed
+    penalized = logits.copy()
+    penalized[ids] = np.where(logits[ids] > 0, logits[ids] / penalty, logits[ids] * penalty)
+    return penalized
 
 
-def likeliest(logits: Logits, count: int) -> npt.NDArray[np.int64]:
-    """Return the ids of the `count` largest logits (0: of all), the largest first, the smaller id first where equal."""
-    if 0 < count * GROUP < len(logits):
-        # The count-th largest of the maxima of groups is a bound that at least `count` logits reach: few are left to
-        # sort. A group is every n-th logit, because numpy takes maxima across rows much faster than along them.
+def top_k_ids(logits: Logits, k: int) -> npt.NDArray[np.int64]:
+    """Return the ids of the `k` largest logits (0: of all), in descending order; ties are in order of id."""
+    if 0 < k * GROUP < len(logits):
+        # Sorting all logits is slow. The k-th largest of the group maxima is a threshold that at least k logits reach,
+        # and few more do. A group is every n-th logit: numpy computes maxima faster across rows than along them.
         whole = len(logits) // GROUP * GROUP
         maxima = logits[:whole].reshape(GROUP, -1).max(axis=0)
-        candidates = np.flatnonzero(logits >= np.partition(maxima, -count)[-count])
+        candidates = np.flatnonzero(logits >= np.partition(maxima, -k)[-k])
     else:
         candidates = np.arange(len(logits))
     order = np.argsort(-logits[candidates], kind="stable")
-    return candidates[order[:count] if count else order]
+    return candidates[order[:k] if k else order]
 
 
-def first_share(logits: npt.NDArray[np.float64], share: float) -> int:
-    """Return how many of the descending logits hold at least this share of the probability; at least one."""
+def nucleus_size(logits: npt.NDArray[np.float64], top_p: float) -> int:
+    """Return how many of the logits, in descending order, are needed for a total probability of `top_p`; at least 1."""
     cumulative = np.cumsum(np.exp(logits - logits[0]))
-    return min(len(logits), int(np.searchsorted(cumulative, share * cumulative[-1], side="left")) + 1)
+    return min(len(logits), int(np.searchsorted(cumulative, top_p * cumulative[-1], side="left")) + 1)

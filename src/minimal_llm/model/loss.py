@@ -69,7 +69,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             rows = len(chunk)
             at_target = (row_numbers[:rows], targets[start : start + rows])
             logits = torch.mm(chunk, weight_cast.t(), out=buffer[:rows])
-            probabilities = torch.softmax(logits, dim=-1, out=logits)  # in place is safe: a row is read before it is written
+            probabilities = torch.softmax(logits, dim=-1, out=logits)  # safe: a row is read before it is written
             target_probability = probabilities[at_target]  # (rows,)
             loss -= _log(target_probability).sum()
             # index_put_, because scatter_ copies the whole bf16 buffer twice, which takes 10 % of a training step.

@@ -37,7 +37,7 @@ class Span(BaseModel):
 
 
 class TokenMeta(BaseModel):
-    """The content of meta.json. `source` is the kind of corpus, `source_fallback` whether it replaced the chosen one."""
+    """The content of meta.json. `source` is the corpus used, `source_fallback` whether it replaced the chosen one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     source: str

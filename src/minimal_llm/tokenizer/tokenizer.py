@@ -15,7 +15,7 @@ REBUILD = "dvc repro tokenizer"
 
 
 class Tokenizer:
-    """Converts text to token ids and back. Lossless: text without a token of its own is encoded as UTF-8 byte tokens."""
+    """Converts text to token ids and back without loss: characters outside the vocabulary become UTF-8 byte tokens."""
 
     def __init__(self, model: bytes) -> None:
         """Load a serialized SentencePiece model.

@@ -20,7 +20,7 @@ from minimal_llm.training.checkpoint import Progress
 HISTORY_COLUMNS = ("epoch", "train_loss", "val_loss", "learning_rate", "gradient_norm")
 ACTIVITIES = ("steps", "batches", "evaluation", "samples", "checkpoints", "logging")  # how the time of a run is spent
 PLATEAU_EPOCHS = 3
-PLATEAU_GAIN = 0.005  # nats per token: if the validation loss falls by less over PLATEAU_EPOCHS epochs, it has plateaued
+PLATEAU_GAIN = 0.005  # nats per token; a validation loss that falls by less over PLATEAU_EPOCHS epochs is on a plateau
 OVERFITTING_GAP = 0.5  # nats per token
 
 

@@ -82,7 +82,7 @@ def _measure(
     quality["int8"] = {"loss_increase": exports["onnx-int8"].loss - exports["onnx"].loss}
     costs = {"fp32": measure_in_fresh_process(inputs.best_model)}
     costs |= {name.replace("-", "_"): export.cost for name, export in exports.items()}
-    inference = {name: cost.figures for name, cost in costs.items()}
+    inference = {name: cost.metrics for name, cost in costs.items()}
     report = Report(
         manifest=manifest,
         training=training,

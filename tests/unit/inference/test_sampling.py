@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minimal_llm.common.errors import ConfigurationError
-from minimal_llm.inference.sampling import Logits, Sampler, Sampling, likeliest
+from minimal_llm.inference.sampling import Logits, Sampler, Sampling, top_k_ids
 
 OFF = {"temperature": 1.0, "top_k": 0}
 DRAWS = 4000
@@ -56,7 +56,7 @@ def test_top_k_keeps_the_likeliest() -> None:
 def test_the_likeliest_of_many_are_those_of_a_full_sort(size: int, count: int) -> None:
     logits = np.random.default_rng(size + count).normal(size=size).astype(np.float32).round(2)  # with many equal ones
     expected = sorted(range(size), key=lambda token: (-logits[token], token))
-    assert likeliest(logits, count).tolist() == (expected[:count] if count else expected)
+    assert top_k_ids(logits, count).tolist() == (expected[:count] if count else expected)
 
 
 def test_top_p_keeps_the_fewest_that_hold_the_share() -> None:

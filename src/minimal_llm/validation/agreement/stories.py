@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 
 from minimal_llm.corpus.languages import Language
-from minimal_llm.inference.generation import Decoder, stream_tokens, text_of
+from minimal_llm.inference.generation import Decoder, stream_tokens, decode_until_end
 from minimal_llm.inference.sampling import Sampling
 from minimal_llm.model.seeds import derive_seed
 from minimal_llm.tokenizer.token_files import Ids, Span, TokenMeta
@@ -49,5 +49,5 @@ def write_stories(decoder: Decoder, tokenizer: Tokenizer, tokens: Ids, span: Spa
 
 def _whole_words(tokenizer: Tokenizer, story: list[int]) -> str:
     # A word that the token limit cut off is not a grammar error.
-    text = text_of(tokenizer, story)
+    text = decode_until_end(tokenizer, story)
     return text if tokenizer.eos_id in story else text.rpartition(" ")[0]
