@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-# Bins are logarithmic, each 6 % wide: runtimes that differ tenfold fit on one axis, and a long tail does not squeeze it.
+# Logarithmic bins, 6 % wide: runtimes that differ tenfold fit on one axis, and a long tail does not squeeze the rest.
 BINS_PER_DECADE = 40
 SHORTEST_MS = 1e-3  # shorter ones count as this: a coarse clock may return zero
 
@@ -30,7 +30,7 @@ def lower_edge(upper: float) -> float:
 
 
 def milliseconds(latency_ms: float) -> str:
-    """Return a latency with three significant digits or so, without a unit, for reports and plots."""
+    """Format a latency for reports and plots, without its unit."""
     return f"{latency_ms:.2f}" if latency_ms < 10 else f"{latency_ms:.1f}"
 
 

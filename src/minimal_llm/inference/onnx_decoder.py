@@ -29,9 +29,7 @@ class OnnxDecoder:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            self.metadata: dict[str, Any] = json.loads(
-                self._session.get_modelmeta().custom_metadata_map["minimal_llm"]
-            )
+            self.metadata: dict[str, Any] = json.loads(self._session.get_modelmeta().custom_metadata_map["minimal_llm"])
         except Exception as error:  # onnxruntime raises a different class for every kind of failure
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValidationError(

@@ -1,7 +1,7 @@
 """Sampling: how the next token is chosen from logits. Needs only numpy, so every runtime uses it.
 
-Steps and order are the same as in llama.cpp, so settings mean the same in both: repetition penalty, top-k, top-p, min-p,
-temperature, random draw.
+The steps and their order are those of llama.cpp, so settings have the same meaning: repetition penalty, top-k, top-p,
+min-p, temperature, random draw.
 """
 
 from __future__ import annotations

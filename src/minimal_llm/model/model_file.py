@@ -75,7 +75,12 @@ def load_model(path: Path, tokenizer_sha256: str | None = None) -> LoadedModel:
 def to_bytes(content: dict[str, Any]) -> bytes:
     """Serialize with torch.save, in memory because it would write the name of a file into its content."""
     stream = io.BytesIO()
-    torch.save(content, stream)
+    try:
+        torch.save(content, stream)
+    except RuntimeError as error:
+        if isinstance(error.__context__, MemoryError):  # torch.save hides it behind an error of its own
+            raise error.__context__ from None
+        raise
     return stream.getvalue()
 
 

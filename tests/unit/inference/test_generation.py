@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minimal_llm.common.config import load_config
-from minimal_llm.inference.generation import TextStream, generate, stream_text, stream_tokens, decode_until_end
+from minimal_llm.inference.generation import TextStream, decode_until_end, generate, stream_text, stream_tokens
 from minimal_llm.inference.sampling import Sampling
 from minimal_llm.inference.torch_decoder import TorchDecoder
 from minimal_llm.model.transformer import Architecture, TinyTransformer
@@ -88,7 +88,8 @@ def test_no_more_tokens_are_written_than_asked_for(tokenizer: Tokenizer) -> None
     stream = [list(stream_text(TorchDecoder(TinyTransformer(shape)), tokenizer, "The", n, Sampling())) for n in (1, 7)]
     assert [len(pieces) for pieces in stream] == [2, 8]  # one a token, and what was held back
     assert generate(TorchDecoder(TinyTransformer(shape)), tokenizer, "The", 0, Sampling()) == ""
-    assert decode_until_end(tokenizer, [*tokenizer.encode("a tree"), tokenizer.eos_id, *tokenizer.encode("x")]) == "a tree"
+    ids = [*tokenizer.encode("a tree"), tokenizer.eos_id, *tokenizer.encode("x")]
+    assert decode_until_end(tokenizer, ids) == "a tree"
 
 
 @given(text=st.text(max_size=60))

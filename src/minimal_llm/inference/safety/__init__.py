@@ -1,1 +1,1 @@
-"""The safety filter, its rules, and how well it does."""
+"""The safety filter, its rules, and the measurement of its recall and false positives."""

@@ -1,4 +1,8 @@
-"""The safety filter: a blocklist for prompts, and for text while it streams out, in English and Spanish."""
+"""The safety filter: a blocklist in English and Spanish, for prompts and for text while it is generated.
+
+A rule is a sequence of words with optional gaps. Text is normalized character by character (case, accents, look-alike
+letters), split into words, and matched word by word, including leetspeak and s-p-e-l-l-e-d out words.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +17,22 @@ from typing import Any, NamedTuple
 
 import yaml
 
-GAPS = {"..": 2, "...": 4}  # how many words they may stand for in a rule, at most
+GAPS = {"..": 2, "...": 4}  # the maximum number of words that a gap in a rule can stand for
 
-# What `SafetyFilter.fold` makes of a character that is no part of a word.
+# What `SafetyFilter.fold` returns for a character that is not part of a word.
 _IGNORED = ""
 _SPACE = " "
 _MARK = "-"
 
-_UNREADABLE = 64  # a word with more characters, runs cut to three, is none of the rules
-_CHAIN = 24  # fragments that "b-o-m-b" may come in
+_UNREADABLE = 64  # longer words (with runs of a character cut to three) cannot match a rule
+_CHAIN = 24  # the maximum number of fragments in a spelled out word such as "b-o-m-b"
 _RUN = re.compile(r"(.)\1+")
 _LONG_RUN = re.compile(r"(.)\1\1")
 
 
 @dataclass(frozen=True)
 class Violation:
-    """What a text breaks: `text[start:end]` matches `rule`, written as in rules.yaml."""
+    """A match of a rule: `text[start:end]` matches `rule`, written as in rules.yaml."""
 
     category: str
     rule: str
@@ -38,7 +42,7 @@ class Violation:
 
 @dataclass(eq=False)
 class _Node:
-    """A place in the rules: the words that lead on from it, `gap` others between at most."""
+    """A node in the trie of the rules: the words that may follow, with up to `gap` other words in between."""
 
     gap: int = 0
     following: dict[str, list[_Node]] = field(default_factory=dict)
@@ -46,22 +50,22 @@ class _Node:
 
 
 class _Step(NamedTuple):
-    """One word of a rule, whichever of these it is, and how many others may stand behind it."""
+    """A position in a rule: the alternative words, and how many other words may come after it."""
 
     words: frozenset[str]
     gap: int
 
 
 class _Partial(NamedTuple):
-    """A match that may still come about: where it stands in the rules, and where in the text it began."""
+    """A partial match: the node it has reached, and where in the text it began."""
 
     node: _Node
     start: int
-    skips: int  # words that it may still pass over
+    skips: int  # how many more words it may skip
 
 
 class _Fragment(NamedTuple):
-    """A word of the text that may be a piece of a longer one, and the matches that were under way before it."""
+    """A word of the text that may be a fragment of a spelled out word, and the partial matches before it."""
 
     text: str
     start: int
@@ -69,10 +73,10 @@ class _Fragment(NamedTuple):
 
 
 class SafetyFilter:
-    """The compiled rules. Build it once; it does not change, and any number of streams may share it."""
+    """The compiled rules. Immutable, so any number of streams can share one."""
 
     def __init__(self, data: dict[str, Any]) -> None:
-        """Compile the content of a file such as rules.yaml; raises ValueError for a rule that cannot be read."""
+        """Compile the content of rules.yaml; raises ValueError for an invalid rule."""
         self._look_alikes = {
             character: letters for letters, alikes in data["look_alikes"].items() for character in alikes
         }
@@ -92,18 +96,18 @@ class SafetyFilter:
 
     @classmethod
     def load(cls) -> SafetyFilter:
-        """Return the filter with the rules of the package."""
+        """Return the filter with the rules of this package."""
         return cls(read_data("rules.yaml"))
 
     def check(self, text: str) -> Violation | None:
-        """Return the first violation in `text`, None where there is none."""
+        """Return the first violation in `text`, or None."""
         matcher = _Matcher(self)
         matcher.read(text)
         matcher.finish()
         return matcher.violation
 
     def readings(self, word: str) -> list[str]:
-        """Return the words of the rules that a folded word may stand for: itself, leetspeak, drawn out letters."""
+        """Return the words of the rules that a folded word can be read as, given leetspeak and repeated letters."""
         if word in self._words:
             return [word]
         if len(word) > _UNREADABLE:
@@ -120,7 +124,7 @@ class SafetyFilter:
         return found
 
     def _fold(self, character: str) -> str:
-        """Return what stands for a character: plain lower case letters and digits, or one of the marks above."""
+        """Normalize a character to plain lowercase letters and digits, or to one of the constants above."""
         if unicodedata.category(character) in ("Cf", "Mn", "Me") or (
             unicodedata.category(character) == "Cc" and not character.isspace()
         ):
@@ -130,7 +134,7 @@ class SafetyFilter:
         folded = "".join(self._look_alikes.get(part, part) for part in unicodedata.normalize("NFKD", folded))
         word = "".join(part for part in folded if part.isalnum() or part in self._symbols)
         if word and not word.strip("!"):
-            return "!"  # U+203C is two of them
+            return "!"  # U+203C is "!!"
         return word or (_SPACE if character.isspace() else _MARK)
 
     def _fold_word(self, word: str) -> str:
@@ -138,14 +142,14 @@ class SafetyFilter:
 
 
 class SafeStream:
-    """Text that comes in pieces, let through as far as it is safe.
+    """Filters text that arrives in chunks, and releases it as soon as it is known to be safe.
 
-    What could still become part of a violation is held back, so that no part of one is ever shown. Once there is a
-    violation, `blocked` says which, and nothing that begins with it or comes after it is let through.
+    Text that could still become part of a violation is held back, so that no part of a violation is ever shown. After a
+    violation, `blocked` describes it, and no more text is released.
     """
 
     def __init__(self, rules: SafetyFilter, context: str = "") -> None:
-        """`context`: text before the stream, such as the prompt. It counts for the rules and is never let through."""
+        """`context` is text before the stream, such as the prompt: rules can match it, but it is never released."""
         self._matcher = _Matcher(rules)
         self._matcher.read(context)
         self._held = ""
@@ -153,11 +157,11 @@ class SafeStream:
 
     @property
     def blocked(self) -> Violation | None:
-        """The violation that ended the stream; its offsets count from the beginning of the context."""
+        """The violation that ended the stream, with offsets from the start of the context, or None."""
         return self._matcher.violation
 
     def feed(self, text: str) -> str:
-        """Return what may be shown now that `text` has come: the end of what came before, and a beginning of it."""
+        """Add `text`; return the text that can be released now, which may include text that was held back before."""
         if self.blocked:
             return ""
         self._held += text
@@ -165,7 +169,7 @@ class SafeStream:
         return self._release()
 
     def finish(self) -> str:
-        """Return the rest, now that no more text will come."""
+        """End the stream; return the rest of the text."""
         if self.blocked:
             return ""
         self._matcher.finish()
@@ -181,24 +185,24 @@ class SafeStream:
 
 
 class _Matcher:
-    """Reads text in pieces and stops at the first violation.
+    """Reads text in chunks and stops at the first violation.
 
-    It goes from word to word with all the matches that may still come about, so it needs none of the text before
-    them, and how the text is cut into pieces makes no difference.
+    It advances all partial matches word by word, so it never needs earlier text again, and the result does not depend
+    on how the text is cut into chunks.
     """
 
     def __init__(self, rules: SafetyFilter) -> None:
         self.violation: Violation | None = None
         self._rules = rules
         self._position = 0
-        self._word = ""  # as far as it was read, folded
-        self._start = self._end = 0  # of that word, in the text
-        self._separators = 0  # between it and the word before
+        self._word = ""  # the current word so far, folded
+        self._start = self._end = 0  # its offsets in the text
+        self._separators = 0  # between it and the previous word
         self._live: list[_Partial] = []
-        self._chain: list[_Fragment] = []  # the words before that may be pieces of one with it
+        self._chain: list[_Fragment] = []  # previous words that may form a spelled out word with it
 
     def read(self, text: str) -> None:
-        """Go on with `text`, as far as the first violation."""
+        """Read `text` up to the first violation."""
         fold = self._rules.fold
         for character in text:
             folded = fold(character)
@@ -213,19 +217,19 @@ class _Matcher:
             self._position += 1
 
     def finish(self) -> None:
-        """End the text."""
+        """Handle the end of the text."""
         if self._word and not self.violation:
             self._end_word()
         self._live, self._chain = [], []
 
     def safe_until(self) -> int:
-        """Return the offset before which no violation can begin any more, or where the violation does begin."""
+        """Return the start of the violation, or, if there is none, the first offset at which one can still start."""
         if self.violation:
             return self.violation.start
         starts = [partial.start for partial in self._live]
         if self._chain:
             starts.append(self._chain[0].start)
-            # Those that its pieces, taken as words, ended: the word that they spell may yet go on with them.
+            # Partial matches that the fragments ended when read as words: the spelled out word may still extend them.
             starts += [partial.start for partial in self._chain[0].live]
         if self._word and len(self._word) <= _UNREADABLE:
             starts.append(self._start)
@@ -234,7 +238,7 @@ class _Matcher:
     def _extend_word(self, folded: str) -> None:
         if not self._word:
             self._start = self._position
-        # Neither a run nor a word without end may fill the memory.
+        # Bound the memory for endless runs and words.
         if self._word[-3:] != 3 * folded and len(self._word) <= _UNREADABLE:
             self._word += folded
         if folded != "!":
@@ -246,7 +250,7 @@ class _Matcher:
             self._chain = []
 
     def _joins(self, word: str) -> bool:
-        # "b-omb" and "b.o.m.b" by one mark; "b o m b" and "b * o * m * b" by anything, if the pieces are letters.
+        # One mark joins any fragments ("b-omb", "b.o.m.b"); any separator joins letters ("b o m b", "b * o * m * b").
         return self._separators <= 1 or (len(word) <= 1 and len(self._chain[-1].text) == 1)
 
     def _end_word(self) -> None:
@@ -255,10 +259,10 @@ class _Matcher:
             self._chain = []
         self._chain = [*self._chain[1 - _CHAIN :], _Fragment(word, self._start, self._live)]
         self._separators = 0
-        # The same place in the rules reached twice counts once, from the earlier start.
+        # Of several partial matches that reach the same node, keep the one with the earliest start.
         live: dict[tuple[_Node, int], _Partial] = {}
-        passed = (partial._replace(skips=partial.skips - 1) for partial in self._live if partial.skips)
-        for partial in (*passed, *self._advanced()):
+        skipping = (partial._replace(skips=partial.skips - 1) for partial in self._live if partial.skips)
+        for partial in (*skipping, *self._advanced()):
             if partial.node.completes:
                 self._found(*partial.node.completes, partial.start)
             place = (partial.node, partial.skips)
@@ -283,7 +287,7 @@ class _Matcher:
 
 
 def _compile(data: dict[str, Any], fold: Callable[[str], str]) -> tuple[_Node, frozenset[str]]:
-    """Return where all rules begin, and all their words. Rules that begin alike share their nodes."""
+    """Return the root of the trie of all rules, and all their words."""
     root = _Node()
     nodes: dict[tuple[_Step, ...], _Node] = {(): root}
     for category, rules in data["rules"].items():
@@ -300,7 +304,7 @@ def _compile(data: dict[str, Any], fold: Callable[[str], str]) -> tuple[_Node, f
 
 
 def _expand(rule: str, groups: dict[str, str], fold: Callable[[str], str]) -> Iterator[tuple[_Step, ...]]:
-    """Yield the sequences of words that a rule stands for; words that are each other's alternatives go as one step."""
+    """Yield the sequences of steps that a rule stands for; single-word alternatives are combined in one step."""
     choices: list[list[tuple[frozenset[str], ...]]] = []
     gaps: list[int] = []
     for element in rule.split():
@@ -325,12 +329,12 @@ def _expand(rule: str, groups: dict[str, str], fold: Callable[[str], str]) -> It
 
 
 def _phrases(element: str, groups: dict[str, str]) -> Iterator[tuple[str, ...]]:
-    """Yield the alternatives of an element: a word, words_of_a_phrase, <a group of such>, or several|of|them."""
+    """Yield the alternatives of an element: word, words_of_a_phrase, <group>, or several of these joined by |."""
     for part in element.split("|"):
         if part.startswith("<"):
             name = part[1:-1]
             if name not in groups:
-                raise ValueError(f"{part} is no group of the safety rules")
+                raise ValueError(f"{part} is not a group of the safety rules")
             for member in groups[name].split():
                 yield from _phrases(member, groups)
         else:
@@ -342,8 +346,8 @@ def _squeeze(word: str) -> str:
 
 
 def read_data(name: str) -> dict[str, Any]:
-    """Return the content of a YAML file in the folder of this package."""
+    """Return the content of a YAML file in this package."""
     text = (resources.files("minimal_llm.inference.safety") / name).read_text(encoding="utf-8")
-    # The C loader reads the rules ten times as fast; not every PyYAML has it.
+    # The C loader is ten times faster, but not every build of PyYAML has it.
     content: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     return content

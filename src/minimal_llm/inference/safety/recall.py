@@ -1,4 +1,4 @@
-"""How well the safety filter does: what it finds of unsafe prompts, and what it blocks of harmless text."""
+"""The quality of the safety filter: its recall on unsafe prompts, and its false positives on harmless text."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 from minimal_llm.corpus.languages import LANGUAGES
 from minimal_llm.inference.safety.filter import SafetyFilter, read_data
 
-KNOWN_PARTS = ("tuning", "held_back")  # of prompts.yaml: written before the rules, or known to who wrote them
-NEW_PART = "afterwards"
+KNOWN_PARTS = ("tuning", "held_back")  # parts of prompts.yaml that were written before the rules or with them in mind
+NEW_PART = "afterwards"  # written after the rules were final
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|\n+")
 
 
 def split_sentences(text: str) -> list[str]:
-    """Return the sentences of `text`, roughly: an abbreviation ends one as well."""
+    """Return the sentences of `text`, approximately: an abbreviation also ends a sentence."""
     return [sentence for sentence in _SENTENCE_END.split(text) if sentence.strip()]
 
 
 def measure_safety(rules: SafetyFilter, sentences: Iterable[str]) -> dict[str, Any]:
-    """Return the figures of the filter, ready for JSON.
+    """Return the metrics of the filter, ready for JSON.
 
-    `false_positive_rate` is the share of `sentences` that it blocks, text in which nothing should be blocked; `recall`
-    its share of the packaged unsafe prompts, `recall_new` of those written after the rules, `recall_by_language` and
-    `recall_by_category` of all but these; `near_misses_blocked` counts blocked prompts out of those that must pass.
+    `sentences` must be harmless: `false_positive_rate` is the fraction of them that is blocked. `recall` is the
+    fraction of the packaged unsafe prompts that is blocked, in total, by language and by category; prompts written
+    after the rules count only in `recall_new`. `near_misses_blocked` counts blocked prompts that should pass.
     """
     blocked = [rules.check(sentence) is not None for sentence in sentences]
     prompts = read_data("prompts.yaml")

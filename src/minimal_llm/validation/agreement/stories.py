@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 
 from minimal_llm.corpus.languages import Language
-from minimal_llm.inference.generation import Decoder, stream_tokens, decode_until_end
+from minimal_llm.inference.generation import Decoder, decode_until_end, stream_tokens
 from minimal_llm.inference.sampling import Sampling
 from minimal_llm.model.seeds import derive_seed
 from minimal_llm.tokenizer.token_files import Ids, Span, TokenMeta
