@@ -11,7 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.config import PARAMS, Config, flatten, load_config
+from minimal_llm.common.errors import MinimalLlmError
 from tests.support.stages import ROOT, TINY, clean_environment, run_stage
 
 EQUAL_FOR_EQUAL_RUNS = (
@@ -21,12 +25,12 @@ EQUAL_FOR_EQUAL_RUNS = (
     "metrics/train.json",
     "plots/history.csv",
 )
-# A run of a few seconds that leaves checkpoints all the way. How often it saves shapes no result.
+# A run of a few seconds that writes checkpoints all the time. How often it does so does not affect the result.
 RUN = ["--epochs", "6", "--checkpoint-every-seconds", "0.1", "--checkpoint-every-epochs", "3"]
 
 
 class Malicious:
-    """Unpickled by a careless program, it makes a folder."""
+    """Creates a folder when it is unpickled by a program that does not take care."""
 
     def __init__(self, trace: Path) -> None:
         self._trace = trace
@@ -36,18 +40,19 @@ class Malicious:
 
 
 def read(path: Path) -> Any:
+    """Return the content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def outcome(folder: Path) -> dict[str, bytes]:
-    """What must be equal for equal runs."""
+    """Return the files that must be identical for equal runs."""
     return {name: (folder / name).read_bytes() for name in EQUAL_FOR_EQUAL_RUNS}
 
 
 def start_training(
     tokens: Path, output: Path, flags: list[str], before: Callable[[], None] | None = None
 ) -> subprocess.Popen[str]:
-    """A train stage at work; `before` runs in its process, before Python does."""
+    """Start the train stage; `before` runs in the new process before Python starts."""
     command = [sys.executable, "stages/train.py", "--data-dir", str(tokens), "--output-dir", str(output)]
     return subprocess.Popen(
         [*command, *TINY["train"], *flags],
@@ -62,17 +67,17 @@ def start_training(
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints below an output folder, the oldest first."""
+    """Return the checkpoints in an output folder, oldest first."""
     return sorted(folder.glob("checkpoints/*/step_*.pt"), key=lambda path: path.name)
 
 
 def torn_writes(folder: Path) -> list[Path]:
-    """What a process leaves that is killed while it writes a checkpoint."""
+    """Return the partial files left by a process that was killed while writing a checkpoint."""
     return list(folder.glob("checkpoints/*/.step_*.tmp"))
 
 
 def wait_until(happened: Callable[[], object], process: subprocess.Popen[str], pause: float = 0.01) -> None:
-    """Wait for something that a process at work brings about; where it does not, end it and fail."""
+    """Wait for something that a running process should cause. If it ends or takes too long, kill it and fail."""
     deadline = time.monotonic() + 90
     while not happened():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -82,18 +87,41 @@ def wait_until(happened: Callable[[], object], process: subprocess.Popen[str], p
 
 
 def wait_for_training(folder: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until a process has the lock of its run, which is when training begins."""
+    """Wait until a process has the lock of its run, which means that training begins."""
     wanted = f"{process.pid}\n"
     wait_until(lambda: any(p.read_text() == wanted for p in folder.glob("checkpoints/*/pid")), process)
 
 
 def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str], count: int = 1) -> None:
-    """Wait until there are so many checkpoints."""
+    """Wait until there are at least `count` checkpoints."""
     wait_until(lambda: len(checkpoints(folder)) >= count, process)
 
 
+def tiny_config(stage: str, **changes: Any) -> Config:
+    """Return the parameters that `run_stage` uses for a stage; parameters with names such as d_model can be changed."""
+    sections = {"tokenizer": ("split.", "tokenizer."), "train": ("model.", "train."), "validate": ("validate.",)}[stage]
+    params = ROOT / PARAMS
+    keys = {key.rpartition(".")[2]: key for key in flatten(load_config(params)) if key.startswith(sections)}
+    flags = zip(TINY[stage][::2], TINY[stage][1::2], strict=True)
+    values = {flag.removeprefix("--").replace("-", "_"): value for flag, value in flags} | changes
+    return load_config(params, {keys[name]: value for name, value in values.items()})
+
+
+def refusal(stage: str, folder: Path, **changes: Any) -> MinimalLlmError:
+    """Run a stage in this process, check that it refuses and leaves the folder unchanged; return the error."""
+    from minimal_llm.training.train import train  # imported here, because most tests need neither of the two
+    from minimal_llm.validation.validate import validate
+
+    artifacts = Artifacts(folder)
+    before = _contents(artifacts)
+    with pytest.raises(MinimalLlmError) as refused:
+        {"train": train, "validate": validate}[stage](tiny_config(stage, **changes), artifacts, artifacts)
+    assert _contents(artifacts) == before
+    return refused.value
+
+
 def failure(folder: Path, stage: str, code: int, kind: str, *flags: str) -> str:
-    """The stderr of a stage that must fail, after checking exit code, status record and that nothing else changed."""
+    """Run a stage that must fail; check exit code, status file and that the folder is unchanged; return its stderr."""
     artifacts = Artifacts(folder)
     before = _contents(artifacts)
     done = run_stage(stage, folder, *flags)
@@ -104,7 +132,7 @@ def failure(folder: Path, stage: str, code: int, kind: str, *flags: str) -> str:
 
 
 def check_failure(folder: Path, stage: str, kind: str, stderr: str) -> None:
-    """Check that a failed stage told what to do and recorded what happened."""
+    """Check that a failed stage said what to do and recorded what happened."""
     assert "Traceback" not in stderr
     assert "What to do:" in stderr
     status = read(Artifacts(folder).status)

@@ -1,4 +1,4 @@
-"""What is chosen for a machine and a run."""
+"""How `auto` settings are resolved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minimal_llm.common.errors import TrainingError
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take back afterwards what compiling writes into the environment."""
+    """Undo changes that choose_compiling makes to the environment."""
     for name in ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS"):
         monkeypatch.setenv(name, "")
 
@@ -27,18 +27,18 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("never", 10 * TOKENS_WORTH_COMPILING, False),
     ],
 )
-def test_only_a_run_that_earns_it_back_is_compiled(
+def test_only_a_run_long_enough_to_benefit_is_compiled(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: str, tokens: int, compiled: bool
 ) -> None:
     monkeypatch.setattr(compute, "compiler_problem", lambda: None)
     assert choose_compiling(wanted, tokens, tmp_path) == compiled
 
 
-def test_without_a_compiler_it_is_said_or_refused(
+def test_without_a_compiler_auto_prints_why_and_always_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert not choose_compiling("auto", TOKENS_WORTH_COMPILING, tmp_path)
-    assert "torch.compile is not used: there is no C++ compiler (no-such-compiler)" in capsys.readouterr().out
-    with pytest.raises(TrainingError, match=r"train\.compile is always, but there is no C"):
+    assert "Not using torch.compile: no C++ compiler found (no-such-compiler)" in capsys.readouterr().out
+    with pytest.raises(TrainingError, match=r"train\.compile is always, but no C"):
         choose_compiling("always", 1, tmp_path)

@@ -13,7 +13,7 @@ from tests.support.stages import ROOT
 PARAMS = ROOT / "params.yaml"
 
 
-def test_the_committed_parameters_are_valid_and_come_back_under_their_dotted_names() -> None:
+def test_the_committed_parameters_are_valid_and_have_dotted_names() -> None:
     flat = flatten(load_config(PARAMS))
     assert flat["train.epochs"] == 20
     assert flat["tokenizer.vocab_size"] == 8000
@@ -35,7 +35,7 @@ def test_the_committed_parameters_are_valid_and_come_back_under_their_dotted_nam
         ("download.primer_megabytes", 0.1, 100),
     ],
 )
-def test_the_ends_of_a_range_are_accepted_and_what_lies_beyond_is_refused(key: str, low: float, high: float) -> None:
+def test_the_bounds_of_a_range_are_accepted_and_values_beyond_are_refused(key: str, low: float, high: float) -> None:
     for value in (low, high):
         assert flatten(load_config(PARAMS, {key: value}))[key] == value
     for value in (low - (1 if low >= 1 else low / 2), high * 2):
@@ -45,12 +45,12 @@ def test_the_ends_of_a_range_are_accepted_and_what_lies_beyond_is_refused(key: s
 
 
 @pytest.mark.parametrize("text", ["3e-05", "1e-3", "0.001"])
-def test_a_number_that_yaml_takes_for_text_is_still_a_number(text: str) -> None:
+def test_a_number_that_yaml_reads_as_a_string_is_still_a_number(text: str) -> None:
     assert load_config(PARAMS, {"train.learning_rate": text}).train.learning_rate == float(text)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ({"train.epochs": "many"}, "train.epochs = 'many'"),
         ({"train.epochs": 2.5}, "train.epochs = 2.5"),
@@ -64,13 +64,13 @@ def test_a_number_that_yaml_takes_for_text_is_still_a_number(text: str) -> None:
         ({"tokenizer.name": "../evil"}, "tokenizer.name = '../evil'"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_key_and_value(overrides: dict[str, Any], told: str) -> None:
+def test_an_invalid_value_is_refused_with_its_key_and_value(overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=r".") as refused:
         load_config(PARAMS, overrides)
-    assert told in refused.value.message
+    assert message in refused.value.message
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigurationError) as refused:
         load_config(PARAMS, {"train.epochs": 0, "model.layers": 99})
     assert "train.epochs" in refused.value.message
@@ -86,7 +86,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "- 1\n", "a: [1\n", None])
-def test_a_file_that_is_no_parameter_file_is_refused_with_the_way_back(tmp_path: Path, content: str | None) -> None:
+def test_a_file_without_parameters_is_refused_and_the_remedy_restores_it(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "params.yaml"
     if content is not None:
         path.write_text(content, encoding="utf-8")
@@ -95,6 +95,6 @@ def test_a_file_that_is_no_parameter_file_is_refused_with_the_way_back(tmp_path:
     assert "git checkout" in refused.value.remedy
 
 
-def test_a_configuration_cannot_be_changed_afterwards() -> None:
+def test_a_configuration_is_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_config(PARAMS).train.epochs = 3  # type: ignore[misc]

@@ -24,7 +24,7 @@ def model() -> TinyTransformer:
     torch.manual_seed(0)
     model = TinyTransformer(SMALL)
     with torch.no_grad():
-        model.head.weight.mul_(20)  # far from uniform, so that a wrong position changes the choice
+        model.head.weight.mul_(20)  # far from uniform, so that a wrong position changes the token
     return model
 
 
@@ -39,7 +39,7 @@ def tokens_of(model: TinyTransformer, prompt: list[int], count: int, sampling: S
     return [token for (token,) in islice(stream_tokens(TorchDecoder(model), [prompt], sampling), count)]
 
 
-def test_greedy_text_is_that_of_a_full_computation_also_past_the_context(model: TinyTransformer) -> None:
+def test_greedy_generation_equals_a_computation_without_cache_even_beyond_the_context(model: TinyTransformer) -> None:
     produced = tokens_of(model, [1, 2, 3], 60, Sampling(temperature=0))
     seen = [1, 2, 3]
     with torch.no_grad():
@@ -50,18 +50,18 @@ def test_greedy_text_is_that_of_a_full_computation_also_past_the_context(model: 
             seen.append(token)
 
 
-def test_a_seed_gives_one_text_and_another_seed_another(model: TinyTransformer) -> None:
+def test_the_seed_determines_the_text(model: TinyTransformer) -> None:
     first, again, other = (tokens_of(model, [1], 30, Sampling(seed=s)) for s in (1, 1, 2))
     assert first == again
     assert first != other
 
 
-def test_a_prompt_longer_than_the_context_keeps_its_end(model: TinyTransformer) -> None:
+def test_only_the_end_of_a_prompt_longer_than_the_context_matters(model: TinyTransformer) -> None:
     prompt = list(range(40))
     assert tokens_of(model, prompt, 5, Sampling(seed=3)) == tokens_of(model, prompt[-16:], 5, Sampling(seed=3))
 
 
-def test_each_stream_of_a_batch_is_the_greedy_text_of_its_own_prompt(model: TinyTransformer) -> None:
+def test_each_stream_of_a_batch_continues_its_own_prompt(model: TinyTransformer) -> None:
     prompts = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     batch = zip(*islice(stream_tokens(TorchDecoder(model), prompts, Sampling(temperature=0)), 40), strict=True)
     assert [list(stream) for stream in batch] == [
@@ -69,12 +69,12 @@ def test_each_stream_of_a_batch_is_the_greedy_text_of_its_own_prompt(model: Tiny
     ]
 
 
-def test_the_streams_of_a_batch_draw_for_themselves(model: TinyTransformer) -> None:
+def test_the_streams_of_a_batch_are_sampled_independently(model: TinyTransformer) -> None:
     first, second = zip(*islice(stream_tokens(TorchDecoder(model), [[1], [1]], Sampling()), 30), strict=True)
     assert first != second
 
 
-def test_a_text_ends_where_the_model_ends_it(tokenizer: Tokenizer) -> None:
+def test_generation_stops_at_the_end_token(tokenizer: Tokenizer) -> None:
     model = TinyTransformer(Architecture(tokenizer.vocab_size, 1, 64, 2, 128, 16))
     model.hidden = lambda tokens, cache: torch.ones(*tokens.shape, 64)  # type: ignore[method-assign, assignment]
     with torch.no_grad():
@@ -83,25 +83,25 @@ def test_a_text_ends_where_the_model_ends_it(tokenizer: Tokenizer) -> None:
     assert generate(TorchDecoder(model), tokenizer, "The", 5, Sampling()) == ""
 
 
-def test_no_more_tokens_are_written_than_asked_for(tokenizer: Tokenizer) -> None:
+def test_at_most_the_requested_number_of_tokens_is_generated(tokenizer: Tokenizer) -> None:
     shape = Architecture(tokenizer.vocab_size, 1, 64, 2, 128, 16)
     stream = [list(stream_text(TorchDecoder(TinyTransformer(shape)), tokenizer, "The", n, Sampling())) for n in (1, 7)]
-    assert [len(pieces) for pieces in stream] == [2, 8]  # one a token, and what was held back
+    assert [len(chunks) for chunks in stream] == [2, 8]  # one per token, and the rest
     assert generate(TorchDecoder(TinyTransformer(shape)), tokenizer, "The", 0, Sampling()) == ""
     ids = [*tokenizer.encode("a tree"), tokenizer.eos_id, *tokenizer.encode("x")]
     assert decode_until_end(tokenizer, ids) == "a tree"
 
 
 @given(text=st.text(max_size=60))
-def test_a_stream_never_shows_half_a_character_and_shows_the_whole_text(tokenizer: Tokenizer, text: str) -> None:
+def test_a_stream_yields_whole_characters_and_the_whole_text(tokenizer: Tokenizer, text: str) -> None:
     text = text.encode("utf-8", "replace").decode("utf-8")
     stream = TextStream(tokenizer)
-    pieces = [stream.push(token) for token in tokenizer.encode(text)]
-    assert "".join(pieces) == text
+    chunks = [stream.push(token) for token in tokenizer.encode(text)]
+    assert "".join(chunks) == text
     assert stream.finish() == ""
 
 
-def test_bytes_that_nothing_completes_are_shown_as_such(tokenizer: Tokenizer) -> None:
+def test_incomplete_characters_become_replacement_characters(tokenizer: Tokenizer) -> None:
     ids = {byte: token for token, byte in tokenizer.byte_values.items()}
     stream = TextStream(tokenizer)
     assert stream.push(ids[0xC3]) == ""

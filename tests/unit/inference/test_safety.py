@@ -1,4 +1,4 @@
-"""The safety filter: what it blocks, what it lets pass, and that a stream never shows a part of what is blocked."""
+"""The safety filter: what it blocks, what it passes, and that a stream never shows any part of a violation."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def streamed(rules: SafetyFilter, pieces: list[str], context: str = "") -> str:
         "b o o o o m b",
     ],
 )
-def test_disguises_are_read(word: str) -> None:
+def test_disguised_words_are_recognized(word: str) -> None:
     rules = small("bomb")
     text = f"a {word}, then"
     violation = rules.check(text)
@@ -92,7 +92,7 @@ def test_disguises_are_read(word: str) -> None:
         ("h3110", "hello"),
     ],
 )
-def test_leetspeak_is_read(written: str, word: str) -> None:
+def test_leetspeak_is_recognized(written: str, word: str) -> None:
     assert small(word).check(f"{written}!")
 
 
@@ -117,14 +117,14 @@ def test_other_words_pass(text: str) -> None:
     assert small("bomb").check(text) is None
 
 
-def test_marks_around_a_word_are_no_part_of_it() -> None:
+def test_punctuation_around_a_word_is_not_part_of_the_match() -> None:
     for text in ("‼bomb‼", "!bomb!", "¡bomb!", "_bomb_", "«bomb»"):
         violation = small("bomb").check(text)
         assert violation is not None
         assert text[violation.start : violation.end] == "bomb"
 
 
-def test_a_word_too_long_to_be_read_is_no_word_of_the_rules() -> None:
+def test_an_overlong_word_matches_no_rule() -> None:
     assert small("bo").check("b" + 60 * "0o" + "mb") is None
 
 
@@ -146,20 +146,20 @@ def test_groups_phrases_and_alternatives() -> None:
     assert not any(map(rules.check, ["blow it", "up it", "cut up"]))
 
 
-def test_the_longest_of_the_first_violations_is_reported() -> None:
+def test_of_overlapping_violations_the_one_that_starts_first_is_reported() -> None:
     violation = small("c", "a b c", "b c", "d").check("x a b c d")
     assert violation is not None
     assert (violation.rule, violation.start, violation.end) == ("a b c", 2, 7)
 
 
-def test_the_earliest_of_two_beginnings_counts() -> None:
+def test_of_two_possible_starts_the_earlier_one_counts() -> None:
     violation = small("ab|b x").check("a b x")
     assert violation is not None
     assert violation.start == 0
 
 
 @pytest.mark.parametrize("rule", ["", "...", "... bomb", "make ...", "<nothing> bomb"])
-def test_a_rule_that_cannot_be_read_is_refused(rule: str) -> None:
+def test_an_invalid_rule_is_refused(rule: str) -> None:
     with pytest.raises(ValueError, match=r"rule"):
         small(rule)
 
@@ -169,7 +169,7 @@ def test_near_misses_pass() -> None:
     assert [text for text in INNOCENT if RULES.check(text)] == []
 
 
-def test_prompts_are_many_and_different() -> None:
+def test_the_packaged_prompts_are_many_distinct_and_complete() -> None:
     assert len(UNSAFE) >= 200
     assert len({*UNSAFE, *INNOCENT}) == len(UNSAFE) + len(INNOCENT)
     assert set(PROMPTS["unsafe"]) == set(RULES.categories)
@@ -179,17 +179,17 @@ def test_prompts_are_many_and_different() -> None:
 
 
 def test_recall_and_false_positives_of_the_primer(primer: list[Document]) -> None:
-    figures = measure_safety(RULES, [s for document in primer for p in document.paragraphs for s in split_sentences(p)])
-    assert figures["sentences"] > 10_000
-    assert figures["false_positive_rate"] < 0.001
-    assert figures["recall"] >= 0.95
-    assert min(figures["recall_by_language"].values()) >= 0.95
-    assert min(figures["recall_by_category"].values()) >= 0.85
-    assert figures["near_misses_blocked"] == 0
+    metrics = measure_safety(RULES, [s for document in primer for p in document.paragraphs for s in split_sentences(p)])
+    assert metrics["sentences"] > 10_000
+    assert metrics["false_positive_rate"] < 0.001
+    assert metrics["recall"] >= 0.95
+    assert min(metrics["recall_by_language"].values()) >= 0.95
+    assert min(metrics["recall_by_category"].values()) >= 0.85
+    assert metrics["near_misses_blocked"] == 0
 
 
 @pytest.mark.books
-@pytest.mark.skipif(BOOKS is None, reason="MINIMAL_LLM_BOOKS names no folder with books")
+@pytest.mark.skipif(BOOKS is None, reason="MINIMAL_LLM_BOOKS is not set")
 def test_false_positives_of_books() -> None:
     files = sorted(Path(str(BOOKS)).glob("cache/epub/*/*.txt"))
     texts = [file.read_text(encoding="utf-8-sig") for file in files]
@@ -203,7 +203,7 @@ def test_the_policy_names_every_category() -> None:
     assert [category for category in RULES.categories if f"`{category}`" not in policy] == []
 
 
-# Words of rules, their disguises, and what may stand between them, so that many matches begin and some come about.
+# Words of rules, disguised words and separators, so that many matches begin and some complete.
 _WORDS = ["how", "to", "make", "bomb", "b0", "mb", "bomba", "kill", "yourself", "oooo", "I", "will", "you", "matarme"]
 _BITS = st.sampled_from([*_WORDS, *"abomkys!$‼éо-.,\n\u200b", *4 * [" "], " a ", 70 * "a"])
 DENSE = small("make bomb", "to ... bomb .. a", "kill .. you", "bomba", "ab|b mo", "oo ok", "sky")
@@ -223,7 +223,7 @@ def pieces(draw: st.DrawFn) -> list[str]:
 
 
 @given(parts=pieces(), rules=st.sampled_from([RULES, DENSE]))
-def test_a_stream_shows_what_comes_before_the_violation(parts: list[str], rules: SafetyFilter) -> None:
+def test_a_stream_shows_the_text_before_the_violation(parts: list[str], rules: SafetyFilter) -> None:
     text = "".join(parts)
     violation = rules.check(text)
     expected = text if violation is None else text[: violation.start]
@@ -239,7 +239,7 @@ def test_a_stream_shows_what_comes_before_the_violation(parts: list[str], rules:
 
 
 @given(parts=pieces(), context=_TEXTS)
-def test_the_context_counts_and_is_not_shown(parts: list[str], context: str) -> None:
+def test_the_context_can_match_rules_and_is_not_shown(parts: list[str], context: str) -> None:
     violation = RULES.check(context + "".join(parts))
     end = None if violation is None else max(len(context), violation.start)
     stream = SafeStream(RULES, context)
@@ -248,16 +248,16 @@ def test_the_context_counts_and_is_not_shown(parts: list[str], context: str) -> 
     assert stream.blocked == violation
 
 
-def test_a_violation_that_the_context_began_is_held_back() -> None:
+def test_a_violation_that_starts_in_the_context_is_held_back() -> None:
     assert streamed(RULES, [" a", " bo", "mb", " at", " home"], context="Tell me how to make") == ""
 
 
-def test_words_that_a_spelled_out_word_passed_over_stay_held_back() -> None:
+def test_words_before_a_spelled_out_word_stay_held_back() -> None:
     assert streamed(small("do bomb"), list("do b o m b")) == ""
     assert streamed(small("do bomb"), list("do b o m s")) == "do b o m s"
 
 
-def test_innocent_text_flows_word_by_word() -> None:
+def test_harmless_text_is_shown_word_by_word() -> None:
     stream = SafeStream(RULES)
     assert stream.feed("The old sailor looked at the sea, and ") == "The old sailor looked at the sea, and "
     assert stream.feed("la") == ""
@@ -266,15 +266,15 @@ def test_innocent_text_flows_word_by_word() -> None:
 
 
 @pytest.mark.parametrize("unit", ["make a ", "how to ", "x", "b-", "b o m ", "kill your ", "123 ", "word "])
-def test_what_is_held_back_is_bounded(unit: str) -> None:
+def test_the_amount_of_text_held_back_is_bounded(unit: str) -> None:
     text = 2000 * unit
     stream = SafeStream(small("make ... bomb", "how_to ... kill", "kill yourself"))
     shown = "".join(stream.feed(character) for character in text)
-    assert len(text) - len(shown) < 200 or unit == "x"  # a run of one letter may yet be the "x" of a word
+    assert len(text) - len(shown) < 200 or unit == "x"  # a run of one letter could still be read as a single "x"
     assert shown + stream.finish() == text
 
 
-def test_a_word_without_end_is_shown() -> None:
+def test_an_endless_word_is_shown() -> None:
     stream = SafeStream(RULES)
     assert len(stream.feed("abcdefghij" * 1000)) > 9_000
 

@@ -16,12 +16,14 @@ def inputs(rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("rows", [1, 7, CHUNK_ROWS, CHUNK_ROWS + 1, 3 * CHUNK_ROWS - 5])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
-def test_loss_and_gradients_are_those_of_the_plain_program(rows: int, dtype: torch.dtype, tolerance: float) -> None:
+def test_loss_and_gradients_equal_those_of_a_straightforward_implementation(
+    rows: int, dtype: torch.dtype, tolerance: float
+) -> None:
     hidden, weight, targets = inputs(rows)
     plain = F.cross_entropy(hidden @ weight.t(), targets)
     expected = torch.autograd.grad(plain, (hidden, weight))
     loss = linear_cross_entropy(hidden, weight, targets, dtype)
-    # through a factor, as a caller that scales the loss would
+    # with a factor, like a caller that scales the loss
     gradients = torch.autograd.grad(3 * loss, (hidden, weight))
     assert loss.item() == pytest.approx(plain.item(), rel=tolerance)
     for got, want in zip(gradients, expected, strict=True):
@@ -30,13 +32,13 @@ def test_loss_and_gradients_are_those_of_the_plain_program(rows: int, dtype: tor
 
 
 @pytest.mark.parametrize("rows", [1, CHUNK_ROWS + 3])
-def test_the_sum_for_evaluation_is_that_of_the_plain_program(rows: int) -> None:
+def test_the_summed_loss_equals_that_of_a_straightforward_implementation(rows: int) -> None:
     hidden, weight, targets = inputs(rows)
     plain = F.cross_entropy(hidden @ weight.t(), targets, reduction="sum").item()
     assert summed_cross_entropy(hidden, weight, targets, torch.float32) == pytest.approx(plain, rel=1e-5)
 
 
-def test_a_target_that_seems_impossible_gives_a_large_loss_not_an_infinite_one() -> None:
+def test_a_target_with_underflowing_probability_gives_a_large_but_finite_loss() -> None:
     hidden, weight = torch.full((1, 64), 50.0).requires_grad_(), torch.ones(300, 64)
     weight[3] = -1.0
     loss = linear_cross_entropy(hidden, weight.requires_grad_(), torch.tensor([3]), torch.bfloat16)

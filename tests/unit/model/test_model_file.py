@@ -48,7 +48,7 @@ def refused(path: Path, content: bytes, tokenizer: str | None = None) -> str:
     return error.value.message
 
 
-def test_a_saved_model_comes_back_with_its_weights(tmp_path: Path) -> None:
+def test_a_loaded_model_has_the_weights_that_were_saved(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tokens = torch.randint(50, (1, 8))
     torch.manual_seed(0)
@@ -58,18 +58,31 @@ def test_a_saved_model_comes_back_with_its_weights(tmp_path: Path) -> None:
     assert loaded.version == MODEL_VERSION
 
 
-def test_equal_models_give_equal_bytes_under_any_name(tmp_path: Path) -> None:
+def test_equal_models_give_identical_bytes_whatever_the_file_name(tmp_path: Path) -> None:
     assert saved(tmp_path / "a.pt").read_bytes() == saved(tmp_path / "b.pt").read_bytes()
     assert saved(tmp_path / "c.pt", seed=1).read_bytes() != saved(tmp_path / "a.pt").read_bytes()
 
 
-def test_a_pickle_that_would_run_code_is_refused_and_runs_none(tmp_path: Path) -> None:
+def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
     class Malicious:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "owned"),)
 
-    assert "damaged or foreign" in refused(tmp_path / "m.pt", content_with(weights=Malicious()))
+    assert "damaged or not a model file" in refused(tmp_path / "m.pt", content_with(weights=Malicious()))
     assert not (tmp_path / "owned").exists()
+
+
+def test_running_out_of_memory_while_saving_is_a_memory_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, content: Any) -> int:
+            if self.tell() > 10_000:
+                raise MemoryError
+            return super().write(content)
+
+    monkeypatch.setattr(io, "BytesIO", Full)
+    with pytest.raises(MemoryError):
+        saved(tmp_path / "m.pt")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
@@ -79,16 +92,16 @@ def test_a_truncated_file_is_refused(tmp_path: Path, keep: float) -> None:
 
 
 @pytest.mark.parametrize("place", [0.01, 0.3, 0.5, 0.7])
-def test_a_single_changed_bit_is_noticed(tmp_path: Path, place: float) -> None:
+def test_a_single_flipped_bit_is_detected(tmp_path: Path, place: float) -> None:
     whole = saved(tmp_path / "m.pt").read_bytes()
     at = int(place * len(whole))
     refused(tmp_path / "m.pt", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_refused(tmp_path: Path) -> None:
     stream = io.BytesIO()
     torch.save([1, 2], stream)
-    assert "holds a list" in refused(tmp_path / "m.pt", stream.getvalue())
+    assert "contains a list" in refused(tmp_path / "m.pt", stream.getvalue())
     assert "not a model of this project" in refused(tmp_path / "m.pt", content_with(architecture={"layers": 1}))
     assert "do not fit" in refused(tmp_path / "m.pt", content_with(weights={"x": torch.ones(1)}))
     refused(tmp_path / "m.pt", b"hello")
@@ -97,10 +110,10 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_a_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:
     weights = copy_weights(TinyTransformer(SMALL))
     weights["norm.weight"][3] = float("nan")
-    assert "not finite: norm.weight" in refused(tmp_path / "m.pt", content_with(weights=weights))
+    assert "weights are not finite: norm.weight" in refused(tmp_path / "m.pt", content_with(weights=weights))
 
 
-def test_another_version_or_tokenizer_is_refused_with_both_sides(tmp_path: Path) -> None:
+def test_another_version_or_tokenizer_is_refused_and_both_are_named(tmp_path: Path) -> None:
     message = refused(tmp_path / "m.pt", content_with(model_version="9.0.0"))
     assert "9.0.0" in message
     assert MODEL_VERSION in message
@@ -109,7 +122,7 @@ def test_another_version_or_tokenizer_is_refused_with_both_sides(tmp_path: Path)
     assert "bbbbbbbbbbbb" in message
 
 
-def test_a_missing_file_is_named_with_the_way_to_make_it(tmp_path: Path) -> None:
+def test_a_missing_file_is_named_with_the_command_that_creates_it(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match=r"none\.pt cannot be read") as error:
         load_model(tmp_path / "none.pt")
     assert "dvc repro train" in error.value.remedy

@@ -29,13 +29,13 @@ def test_the_default_model_has_the_documented_number_of_parameters() -> None:
     assert parameter_count(TinyTransformer(DEFAULTS)) == 2_376_320
 
 
-def test_a_fresh_model_is_as_unsure_as_a_uniform_guess(model: TinyTransformer) -> None:
+def test_an_untrained_model_predicts_a_nearly_uniform_distribution(model: TinyTransformer) -> None:
     logits = model(torch.randint(50, (8, 16)))
     assert logits.shape == (8, 50)
     assert torch.allclose(torch.softmax(logits, -1), torch.tensor(1 / 50), atol=0.02)
 
 
-def test_no_position_sees_a_later_token(model: TinyTransformer) -> None:
+def test_attention_is_causal(model: TinyTransformer) -> None:
     tokens = torch.randint(50, (1, 16))
     changed = tokens.clone()
     changed[0, 10:] = (changed[0, 10:] + 1) % 50
@@ -45,7 +45,7 @@ def test_no_position_sees_a_later_token(model: TinyTransformer) -> None:
 
 
 @pytest.mark.parametrize("prefix", [1, 5, 15])
-def test_the_cache_gives_the_logits_of_a_full_computation(model: TinyTransformer, prefix: int) -> None:
+def test_logits_with_a_cache_equal_logits_without(model: TinyTransformer, prefix: int) -> None:
     tokens = torch.randint(50, (2, 16))
     cache = KVCache(SMALL, batch_size=2)
     logits = model(tokens[:, :prefix], cache)
@@ -55,17 +55,17 @@ def test_the_cache_gives_the_logits_of_a_full_computation(model: TinyTransformer
     assert torch.allclose(logits, model(tokens), atol=1e-5)
 
 
-def test_rotary_products_depend_on_the_distance_alone() -> None:
+def test_rotary_attention_scores_depend_only_on_the_distance() -> None:
     q, k = torch.randn(16), torch.randn(16)
     both = torch.stack((q, k)).view(1, 1, 2, 1, 16).expand(1, 12, 2, 1, 16)  # (B, T, 2, H, D)
-    turned_q, turned_k = rotate(both, rotary_table(12, 16))[0, :, :, 0].unbind(1)  # each (T, D)
-    products = turned_q @ turned_k.t()
-    assert torch.allclose(products.diagonal(3), products.diagonal(3)[0].expand(9), atol=1e-5)
-    assert torch.allclose(turned_q.norm(dim=-1), q.norm().expand(12), atol=1e-5)
+    rotated_q, rotated_k = rotate(both, rotary_table(12, 16))[0, :, :, 0].unbind(1)  # each (T, D)
+    scores = rotated_q @ rotated_k.t()
+    assert torch.allclose(scores.diagonal(3), scores.diagonal(3)[0].expand(9), atol=1e-5)
+    assert torch.allclose(rotated_q.norm(dim=-1), q.norm().expand(12), atol=1e-5)
 
 
 @pytest.mark.parametrize("length", [1, 2, LONGEST_PLAIN_ATTENTION, LONGEST_PLAIN_ATTENTION + 1])
-def test_attention_is_softmax_of_the_scores_up_to_each_position(length: int) -> None:
+def test_attention_equals_a_softmax_over_the_scores_of_earlier_positions(length: int) -> None:
     q, k, v = torch.randn(3, 1, 2, length, 8).unbind()
     expected = torch.empty_like(v)
     for position in range(length):
@@ -75,7 +75,7 @@ def test_attention_is_softmax_of_the_scores_up_to_each_position(length: int) -> 
     assert torch.allclose(attend(q, k, v), expected, atol=1e-5)
 
 
-def test_dropout_zeroes_its_share_keeps_the_mean_and_obeys_the_seed() -> None:
+def test_dropout_zeroes_the_given_rate_keeps_the_mean_and_depends_on_the_seed() -> None:
     tokens = torch.Size((7, 16))
     masks = dropout_masks(SMALL, tokens, 0.2, 7, torch.float32)
     assert masks is not None
@@ -87,20 +87,20 @@ def test_dropout_zeroes_its_share_keeps_the_mean_and_obeys_the_seed() -> None:
     assert dropout_masks(SMALL, tokens, 0.0, 7, torch.float32) is None
 
 
-def test_each_mask_reaches_its_place(model: TinyTransformer) -> None:
+def test_each_dropout_mask_applies_to_its_own_sublayer(model: TinyTransformer) -> None:
     tokens = torch.randint(50, (2, 16))
     ones = torch.ones(5, 2, 16, 64)
     assert torch.equal(model.hidden(tokens, dropout=ones), model.hidden(tokens))
-    for site in range(5):
+    for layer in range(5):
         masks = ones.clone()
-        masks[site] = 0
+        masks[layer] = 0
         assert not torch.allclose(model.hidden(tokens, dropout=masks), model.hidden(tokens), atol=1e-3)
     masks = torch.zeros_like(ones)
     masks[0] = 1
     assert torch.allclose(model.hidden(tokens, dropout=masks), model.norm(model.embedding(tokens)))
 
 
-def test_bf16_products_stay_close_to_fp32(model: TinyTransformer) -> None:
+def test_bf16_matmuls_stay_close_to_fp32(model: TinyTransformer) -> None:
     tokens = torch.randint(50, (2, 16))
     exact = model.hidden(tokens)
     model.set_matmul_dtype(torch.bfloat16)

@@ -40,7 +40,7 @@ def settings_for(kind: str, vocab_size: int = 1000) -> TokenizerConfig:
 
 
 @pytest.mark.parametrize("kind", MODEL_TYPES)
-def test_any_text_comes_back_as_it_was(trained: dict[str, Tokenizer], kind: str) -> None:
+def test_decoding_restores_any_text_exactly(trained: dict[str, Tokenizer], kind: str) -> None:
     tokenizer = trained[kind]
 
     @settings(max_examples=150, deadline=None)
@@ -53,7 +53,7 @@ def test_any_text_comes_back_as_it_was(trained: dict[str, Tokenizer], kind: str)
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_paragraphs_encoded_one_by_one_are_the_text_encoded_whole(
+def test_encoding_paragraphs_one_by_one_gives_the_tokens_of_the_whole_text(
     trained: dict[str, Tokenizer], paragraphs: list[str]
 ) -> None:
     tokenizer = trained["unigram"]
@@ -65,11 +65,15 @@ def test_paragraphs_encoded_one_by_one_are_the_text_encoded_whole(
     ]
 
 
-def test_equal_text_gives_equal_bytes(trained: dict[str, Tokenizer], paragraphs: list[str]) -> None:
+def test_training_twice_on_the_same_text_gives_identical_bytes(
+    trained: dict[str, Tokenizer], paragraphs: list[str]
+) -> None:
     assert train_tokenizer(paragraphs, settings_for("unigram")).model == trained["unigram"].model
 
 
-def test_a_vocabulary_too_large_for_the_corpus_names_the_largest_that_works(paragraphs: list[str]) -> None:
+def test_a_vocabulary_too_large_for_the_corpus_is_refused_with_the_largest_size_that_works(
+    paragraphs: list[str],
+) -> None:
     with pytest.raises(TokenizerError, match="too large") as refused:
         train_tokenizer(paragraphs, settings_for("unigram", 32000))
     assert refused.value.exit_code == 3
@@ -77,7 +81,7 @@ def test_a_vocabulary_too_large_for_the_corpus_names_the_largest_that_works(para
     assert train_tokenizer(paragraphs, settings_for("unigram", size)).vocab_size == size
 
 
-def test_a_vocabulary_too_small_for_the_characters_names_the_smallest_that_works() -> None:
+def test_a_vocabulary_too_small_for_the_characters_is_refused_with_the_smallest_size_that_works() -> None:
     many = ["".join(chr(0x4E00 + n) for n in range(start, start + 40)) for start in range(0, 2000, 40)]
     with pytest.raises(TokenizerError, match="too small") as refused:
         train_tokenizer(many, settings_for("unigram", 1000))
@@ -90,7 +94,7 @@ def test_a_corpus_without_text_is_refused(texts: list[str]) -> None:
         train_tokenizer(texts, settings_for("unigram"))
 
 
-def test_a_paragraph_of_any_length_is_learned_from(paragraphs: list[str]) -> None:
+def test_long_paragraphs_are_not_dropped_in_training(paragraphs: list[str]) -> None:
     long_one = "zyzzyva " * 3000  # far above the 4192 bytes at which SentencePiece drops a sentence by default
     tokenizer = train_tokenizer([long_one, *paragraphs], settings_for("bpe"))
     assert len(tokenizer.encode(" zyzzyva")) <= 2
@@ -101,7 +105,7 @@ def test_an_id_outside_the_vocabulary_is_refused(trained: dict[str, Tokenizer]) 
         trained["unigram"].decode([5, 1000])
 
 
-def test_a_file_that_is_no_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "x.model").write_bytes(b"not a model")
     with pytest.raises(TokenizerError, match=r"x\.model is not a SentencePiece model"):
         Tokenizer.load(tmp_path / "x.model")
@@ -109,7 +113,7 @@ def test_a_file_that_is_no_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path / "y.model")
 
 
-def test_the_vocabulary_file_has_a_line_a_piece(trained: dict[str, Tokenizer]) -> None:
+def test_the_vocabulary_file_has_one_entry_per_line(trained: dict[str, Tokenizer]) -> None:
     lines = trained["unigram"].vocabulary().splitlines()
     assert len(lines) == 1000
     assert all(line.count("\t") == 1 for line in lines)

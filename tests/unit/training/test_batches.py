@@ -11,18 +11,18 @@ from minimal_llm.training.batches import TrainingBatches
 TOKENS = np.arange(1000, dtype=np.uint16)
 
 
-def test_targets_are_the_inputs_one_token_later() -> None:
+def test_targets_are_the_inputs_shifted_by_one_token() -> None:
     for inputs, targets in TrainingBatches(TOKENS, 4, 32, seed=1).epoch(0):
         assert inputs.shape == targets.shape == (4, 32)
         assert torch.equal(inputs + 1, targets)
 
 
-def test_an_epoch_shows_no_token_twice() -> None:
+def test_an_epoch_uses_no_token_twice() -> None:
     seen = torch.cat([targets.flatten() for _, targets in TrainingBatches(TOKENS, 4, 32, seed=1).epoch(3)])
     assert len(seen.unique()) == len(seen) > 0.8 * len(TOKENS)
 
 
-def test_a_batch_depends_on_seed_epoch_and_step_alone() -> None:
+def test_a_batch_depends_only_on_seed_epoch_and_step() -> None:
     whole = list(TrainingBatches(TOKENS, 4, 32, seed=1).epoch(2))
     rest = list(TrainingBatches(TOKENS, 4, 32, seed=1).epoch(2, first_step=3))
     assert all(
@@ -32,23 +32,23 @@ def test_a_batch_depends_on_seed_epoch_and_step_alone() -> None:
         assert not torch.equal(next(iter(other))[0], whole[0][0])
 
 
-def test_a_corpus_smaller_than_a_batch_is_one_batch() -> None:
+def test_a_corpus_smaller_than_a_batch_is_a_single_batch() -> None:
     batches = TrainingBatches(TOKENS[:200], 64, 32, seed=1)
     assert (batches.steps, batches.batch_size) == (1, 5)
 
 
 def test_a_corpus_smaller_than_two_windows_is_refused_with_both_numbers() -> None:
-    with pytest.raises(TrainingError, match=r"63 training tokens, a window of train.max_seq_length needs 64"):
+    with pytest.raises(TrainingError, match=r"63 training tokens, but train.max_seq_length = 32 needs 64"):
         TrainingBatches(TOKENS[:63], 4, 32, seed=1)
 
 
 @pytest.mark.parametrize("length", [2, 31, 32, 33, 64, 65, 500])
-def test_evaluation_predicts_every_token_but_the_first_once_in_order(length: int) -> None:
+def test_evaluation_predicts_every_token_except_the_first_exactly_once_in_order(length: int) -> None:
     targets = torch.cat([t.flatten() for _, t in evaluation_batches(TOKENS[:length], 3, 32)])
     assert targets.tolist() == list(range(1, length))
 
 
-def test_the_training_sample_spreads_over_the_text() -> None:
+def test_the_training_sample_is_spread_over_the_whole_text() -> None:
     sample = training_sample(TOKENS, 100, 10)
     assert len(sample) == 100
     assert sample.min() < 100

@@ -33,7 +33,7 @@ def newest_step(checkpoints: Checkpoints) -> int | None:
     return None if newest is None else newest.progress.step
 
 
-def test_the_newest_comes_back(tmp_path: Path) -> None:
+def test_the_newest_checkpoint_is_loaded(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 9, 10, 1)
     newest = checkpoints.newest()
     assert newest is not None
@@ -43,13 +43,15 @@ def test_the_newest_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("keep", "left"), [(1, [2, 6]), (2, [2, 5, 6]), (100, [1, 2, 3, 4, 5, 6])])
-def test_pruning_leaves_so_many_of_the_newest_and_those_asked_for(tmp_path: Path, keep: int, left: list[int]) -> None:
+def test_pruning_keeps_the_newest_checkpoints_and_those_of_the_given_steps(
+    tmp_path: Path, keep: int, left: list[int]
+) -> None:
     checkpoints = saved(tmp_path, *range(1, 7))
     checkpoints.prune(keep, 6, {2})
     assert steps(checkpoints) == left
 
 
-def test_a_damaged_checkpoint_never_takes_the_place_of_the_newest(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_does_not_count_as_the_newest(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 1, 2, 9)
     (checkpoints.folder / "step_00000009.pt").write_bytes(b"damaged")
     assert newest_step(checkpoints) == 2
@@ -58,36 +60,36 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_the_newest(tmp_path: Path
     assert newest_step(checkpoints) == 3
 
 
-def test_a_checkpoint_of_another_run_is_named_and_passed_over(
+def test_a_checkpoint_of_another_run_is_skipped_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints, other = saved(tmp_path, 1), Checkpoints(tmp_path, "1" * 32)
     path = other.save(state(2), 2).rename(checkpoints.folder / "step_00000002.pt")
     assert newest_step(checkpoints) == 1
-    assert f"passing over checkpoint {path.name}: {path} is no checkpoint of this run" in capsys.readouterr().err
+    assert f"skipping checkpoint {path.name}: {path} is not a checkpoint of this run" in capsys.readouterr().err
 
 
-def test_whoever_trains_clears_away_what_a_killed_one_was_writing(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_process_are_deleted_when_training_starts(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 1)
-    torn = checkpoints.folder / ".step_00000002.pt.x1y2z3.tmp"
-    torn.write_bytes(b"half")
+    partial = checkpoints.folder / ".step_00000002.pt.x1y2z3.tmp"
+    partial.write_bytes(b"half")
     with checkpoints.lock():
-        assert not torn.exists()
+        assert not partial.exists()
     assert steps(checkpoints) == [1]
 
 
-def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
+def test_only_one_process_holds_the_lock_and_an_error_releases_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="diverged"), Checkpoints(tmp_path, RUN).lock():
         raise ValueError("diverged")
     with (
         Checkpoints(tmp_path, RUN).lock(),
-        pytest.raises(TrainingError, match="another trainer"),
+        pytest.raises(TrainingError, match="another process"),
         Checkpoints(tmp_path, RUN).lock(),
     ):
         pass
 
 
-def test_finished_runs_are_cleared_away_and_unfinished_ones_stay(tmp_path: Path) -> None:
+def test_completed_runs_are_deleted_and_unfinished_ones_are_kept(tmp_path: Path) -> None:
     finished, unfinished = saved(tmp_path, 1), Checkpoints(tmp_path, "1" * 32)
     unfinished.save(state(1), 1)
     finished.finish()
@@ -96,7 +98,7 @@ def test_finished_runs_are_cleared_away_and_unfinished_ones_stay(tmp_path: Path)
     assert newest_step(unfinished) == 1
 
 
-def test_the_copies_of_the_repository_that_experiments_run_in_see_the_checkpoints_of_the_parent(
+def test_experiments_in_a_copy_of_the_repository_use_the_checkpoints_of_the_original(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))

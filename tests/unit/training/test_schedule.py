@@ -5,7 +5,7 @@ import pytest
 from minimal_llm.training.schedule import Schedule
 
 
-def test_the_rate_rises_to_the_peak_and_falls_to_the_floor() -> None:
+def test_the_learning_rate_rises_to_the_peak_and_falls_to_the_floor() -> None:
     schedule = Schedule(peak=1e-3, warmup_steps=100, total_steps=2000, floor_ratio=0.1)
     rates = [schedule.learning_rate(step) for step in range(2000)]
     assert rates[0] == pytest.approx(1e-5)
@@ -15,18 +15,18 @@ def test_the_rate_rises_to_the_peak_and_falls_to_the_floor() -> None:
     assert rates[-1] == pytest.approx(1e-4)
 
 
-def test_a_warm_up_longer_than_a_tenth_of_the_run_is_cut() -> None:
+def test_warmup_is_limited_to_a_tenth_of_the_run() -> None:
     schedule = Schedule(peak=1.0, warmup_steps=100, total_steps=50, floor_ratio=0.0)
     assert schedule.learning_rate(4) == 1.0
 
 
 @pytest.mark.parametrize("total", [1, 2, 3])
-def test_a_run_of_a_few_steps_has_a_rate_for_each(total: int) -> None:
+def test_even_a_run_of_a_few_steps_has_a_valid_learning_rate_in_each(total: int) -> None:
     schedule = Schedule(peak=1.0, warmup_steps=100, total_steps=total, floor_ratio=0.1)
     assert all(0 < schedule.learning_rate(step) <= 1 for step in range(total))
 
 
-def test_dropout_rises_over_its_share_of_the_run_and_stays() -> None:
+def test_dropout_rises_linearly_then_stays_constant() -> None:
     schedule = Schedule(1.0, 0, total_steps=100, floor_ratio=0.1, peak_dropout=0.4, dropout_rise_ratio=0.25)
     assert [schedule.dropout(step) for step in (0, 5, 25, 99)] == pytest.approx([0.0, 0.08, 0.4, 0.4])
     constant = Schedule(1.0, 0, total_steps=100, floor_ratio=0.1, peak_dropout=0.4, dropout_rise_ratio=0.0)
