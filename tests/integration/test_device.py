@@ -103,7 +103,7 @@ def test_a_damaged_or_foreign_file_and_another_tokenizer_are_refused(exported: P
     folder = copy_folder(exported / "onnx", tmp_path)
     whole = (folder / "model.onnx").read_bytes()
     (folder / "model.onnx").write_bytes(whole[: len(whole) // 2])
-    assert "is no model that this project exported" in generate(folder, "a", code=5).stderr
+    assert "is not a model exported by this project" in generate(folder, "a", code=5).stderr
     (folder / "model.onnx").write_bytes(whole)
     (folder / "tokenizer.model").write_bytes(b"other")
     assert "was trained with tokenizer" in generate(folder, "a", code=5).stderr

@@ -133,7 +133,7 @@ def test_ctrl_c_on_a_terminal_saves_and_the_next_make_train_asks_and_goes_on(exp
     terminal = make_train(experimental)
     terminal.expect(r"an unfinished run stands at [0-9.]+ of 60 epochs\. \[R\]esume or \[s\]tart over\?")
     terminal.sendline("")
-    terminal.expect("resuming after epoch")
+    terminal.expect("Resuming from epoch")
     terminal.sendintr()
     terminal.expect(pexpect.EOF)
 
@@ -152,7 +152,7 @@ def test_a_killed_trainer_is_told_as_killed_and_the_next_run_goes_on(experimenta
     terminal.expect(pexpect.EOF)
     assert experimental.json("pipeline_status.json")["error"]["kind"] == "interrupted"
     terminal = make_train(experimental, "RESUME=yes")
-    terminal.expect("resuming after epoch")
+    terminal.expect("Resuming from epoch")
     terminal.sendintr()
     terminal.expect(pexpect.EOF)
 

@@ -87,7 +87,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_runs_every_combination_once(clone:
         "dropout-0.2-learning_rate-0.003",
     ]
     logs = [clone.run("dvc", "queue", "logs", name.rpartition("/")[2]) for name in found]
-    assert any("resuming after epoch" in log for log in logs)
+    assert any("Resuming from epoch" in log for log in logs)
     threads = max(1, physical_cores() // 2)
     for name, log in zip(found, logs, strict=True):
         assert yaml.safe_load(clone.git("show", f"{name}:params.yaml"))["train"]["threads"] == threads

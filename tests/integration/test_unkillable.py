@@ -90,7 +90,7 @@ def test_training_that_is_killed_at_any_moment_ends_with_the_bytes_of_a_run_that
     assert outcome(killed) == outcome(whole)
     assert torn > 0, "no kill came in the middle of a write"
     assert not torn_writes(killed)
-    resumed = [line for line in (told + done.stdout).splitlines() if line.startswith("resuming after epoch")]
+    resumed = [line for line in (told + done.stdout).splitlines() if line.startswith("Resuming from epoch")]
     assert len(resumed) >= kills / 2
     assert any(not line.endswith("step 0") for line in resumed), "no run went on from the middle of an epoch"
 
@@ -128,14 +128,14 @@ def test_signals_save_at_once_and_the_run_goes_on_to_the_same_bytes(
         stdout, stderr, seconds = stop(process, number)
         assert process.returncode == 130, stderr
         assert seconds < SECONDS_TO_STOP
-        assert "everything up to there is saved" in stderr
+        assert "progress is saved" in stderr
         assert "Traceback" not in stderr
-        assert ("resuming after epoch" in stdout) == bool(before)
+        assert ("Resuming from epoch" in stdout) == bool(before)
         assert read(tmp_path / "pipeline_status.json")["error"]["kind"] == "interrupted"
     assert not (tmp_path / "best_model.pt").exists()
     progress = load(checkpoints(tmp_path)[-1])["progress"]
     done = go_on(tokens_folder, tmp_path)
-    assert f"resuming after epoch {progress['epoch']}, step {progress['step']}" in done.stdout
+    assert f"Resuming from epoch {progress['epoch']}, step {progress['step']}" in done.stdout
     assert outcome(tmp_path) == outcome(untouched_folder)
 
 
@@ -176,7 +176,7 @@ def test_a_signal_breaks_off_an_evaluation_which_is_made_up_for(mostly_validatio
     first = before["seconds"]["evaluation"]
     assert after["seconds"]["evaluation"] - first < 0.8 * first, "the evaluation was made to its end"
     done = go_on(mostly_validation, stopped, "--epochs", "2")
-    assert f"resuming after epoch 1, step {steps}" in done.stdout
+    assert f"Resuming from epoch 1, step {steps}" in done.stdout
     assert outcome(stopped) == outcome(whole)
 
 
@@ -245,7 +245,7 @@ def test_a_full_disk_stops_training_and_with_space_again_it_goes_on_to_the_same_
     assert not torn_writes(small_disk)
     ballast.unlink()
     done = go_on(tokens_folder, small_disk)
-    assert "resuming after epoch" in done.stdout
+    assert "Resuming from epoch" in done.stdout
     assert outcome(small_disk) == outcome(untouched_folder)
 
 
@@ -290,10 +290,10 @@ def test_damaged_foreign_and_malicious_checkpoints_are_named_and_the_one_before_
     bad = [path for path in checkpoints(folder) if path.name > good.name]
     progress = load(good)["progress"]
     done = go_on(tokens_folder, folder)
-    assert all(f"passing over checkpoint {path.name}: {path}" in done.stderr for path in bad)
+    assert all(f"skipping checkpoint {path.name}: {path}" in done.stderr for path in bad)
     assert "Traceback" not in done.stderr
     assert not trace.exists()
-    assert f"resuming after epoch {progress['epoch']}, step {progress['step']}" in done.stdout
+    assert f"Resuming from epoch {progress['epoch']}, step {progress['step']}" in done.stdout
     assert outcome(folder) == outcome(untouched_folder)
 
 
@@ -317,7 +317,7 @@ def test_a_second_trainer_on_the_same_run_is_refused_with_the_pid_of_the_first(
     first.kill()
     first.communicate()
     assert second.returncode == 4
-    assert f"another trainer (pid {first.pid})" in second.stderr
+    assert f"another process (pid {first.pid})" in second.stderr
     assert "Traceback" not in second.stderr
 
 
@@ -350,8 +350,8 @@ def test_an_interrupted_repro_is_gone_on_with_by_the_next_one_and_by_an_experime
     params["train"] |= {"epochs": 6, "checkpoint_every_seconds": 0.1}
     (experimental.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     assert "resuming" not in interrupt_repro(experimental)
-    assert "resuming after epoch" in interrupt_repro(experimental)
-    assert "resuming after epoch" in experimental.run("dvc", "exp", "run", "--temp", "--name", "elsewhere", "train")
+    assert "Resuming from epoch" in interrupt_repro(experimental)
+    assert "Resuming from epoch" in experimental.run("dvc", "exp", "run", "--temp", "--name", "elsewhere", "train")
     experimental.run("dvc", "exp", "apply", "elsewhere")
     experimental.run("python", "stages/train.py", "--output-dir", str(tmp_path))
     assert outcome(experimental.folder / "data") == outcome(tmp_path)

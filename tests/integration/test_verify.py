@@ -153,7 +153,7 @@ def test_metrics_of_another_run_are_refused(experimental: Clone) -> None:
 def test_a_signal_makes_it_save_and_the_next_call_goes_on(experimental: Clone) -> None:
     set_parameter(experimental, "train", "epochs", 20)
     edit_lock(experimental, lambda stages: stages["train"]["params"]["params.yaml"].update({"train.epochs": 20}))
-    for reached, stop in (("epoch +2/20", "Ctrl+C"), ("resuming after epoch", "kill")):
+    for reached, stop in (("epoch +2/20", "Ctrl+C"), ("Resuming from epoch", "kill")):
         terminal = pexpect.spawn(
             VERIFY[0],
             list(VERIFY[1:]),
