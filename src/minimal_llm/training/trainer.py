@@ -112,6 +112,7 @@ class Trainer:
             self._log.end(state)
 
     def _train_epoch(self, stop: StopRequest) -> None:
+        """Train on the remaining batches of the epoch."""
         progress = self.progress
         batches = self.batches.epoch(progress.epoch, progress.step)
         bar = tqdm(
@@ -126,16 +127,7 @@ class Trainer:
             while progress.step < self.batches.steps:
                 with self._timed("batches"):
                     inputs, targets = next(batches)
-                # The first step may take half a minute to compile. A signal may abandon it: nothing has changed yet.
-                with self._timed("steps"), self._stop_at_once(stop, self._compute.compiled and self._first_step):
-                    loss = self.engine.compute_gradients(self.global_step, inputs, targets)
-                self._first_step = False
-                with self._timed("steps"):
-                    norm = self.engine.update_weights(self.global_step)
-                self._check_health(loss, norm)
-                progress.gradient_norm_sum += norm
-                progress.loss_sum += loss
-                progress.step += 1
+                loss = self._train_step(inputs, targets, stop)
                 with self._timed("logging"):
                     bar.update()
                     self._log.step(progress.epoch + 1, progress.step, loss)
@@ -143,6 +135,22 @@ class Trainer:
                     self._interrupt()
                 if time.monotonic() - self._saved_at >= self._config.train.checkpoint_every_seconds:
                     self._save()
+
+    def _train_step(self, inputs: Tensor, targets: Tensor, stop: StopRequest) -> float:
+        """Train on a batch and return its loss."""
+        # torch.compile runs in the first step and takes half a minute. A signal may interrupt it there, because only
+        # gradients have changed.
+        compiling = self._compute.compiled and self._first_step
+        with self._timed("steps"), self._interruptible(stop, enabled=compiling):
+            loss = self.engine.compute_gradients(self.global_step, inputs, targets)
+        self._first_step = False
+        with self._timed("steps"):
+            norm = self.engine.update_weights(self.global_step)
+        self._check_health(loss, norm)
+        self.progress.loss_sum += loss
+        self.progress.gradient_norm_sum += norm
+        self.progress.step += 1
+        return loss
 
     def _check_health(self, loss: float, norm: float) -> None:
         """Raise TrainingError if training has diverged, so that continuing would only waste time."""
@@ -159,21 +167,37 @@ class Trainer:
         )
 
     def _finish_epoch(self, stop: StopRequest) -> None:
-        """Evaluate the model, generate samples, record the metrics of the epoch and save a checkpoint."""
-        progress, steps = self.progress, self.batches.steps
-        with self._timed("evaluation"), self._stop_at_once(stop):
+        """Evaluate the model, generate samples, record and print the metrics of the epoch, save a checkpoint."""
+        with self._timed("evaluation"), self._interruptible(stop):
             dtype = self._compute.matmul_dtype
-            validation = total(evaluate_spans(self.model, self._tokens.val, self._tokens.meta.val, dtype))
-        with self._timed("samples"), self._stop_at_once(stop):
+            val_loss = total(evaluate_spans(self.model, self._tokens.val, self._tokens.meta.val, dtype)).loss
+        with self._timed("samples"), self._interruptible(stop):
             samples = self._samples()
+        self._record_epoch(val_loss, samples)
+        with self._timed("logging"):
+            self._report_epoch(self.progress.history[-1])
+        self._save()
+
+    def _samples(self) -> dict[str, str]:
+        """Return a short text per language, to show what the model has learned so far."""
+        sampling = Sampling(seed=derive_seed("samples", self._config.seed, self.progress.epoch))
+        decoder = TorchDecoder(self.model)
+        return {
+            language: prompt + generate(decoder, self._tokenizer, prompt, SAMPLE_TOKENS, sampling)
+            for language, prompt in SAMPLE_PROMPTS.items()
+        }
+
+    def _record_epoch(self, val_loss: float, samples: dict[str, str]) -> None:
+        """Add the epoch to the history, remember the weights if they are the best so far, start the next epoch."""
+        progress, steps = self.progress, self.batches.steps
         best_epoch, best_val_loss = progress.best_epoch, progress.best_val_loss
-        if validation.loss < best_val_loss:
-            best_epoch, best_val_loss = progress.epoch + 1, validation.loss
+        if val_loss < best_val_loss:
+            best_epoch, best_val_loss = progress.epoch + 1, val_loss
             self.best_weights = copy_weights(self.model)
         row = {
             "epoch": progress.epoch + 1,
             "train_loss": progress.loss_sum / steps,
-            "val_loss": validation.loss,
+            "val_loss": val_loss,
             "learning_rate": self.engine.schedule.learning_rate(self.global_step - 1),
             "gradient_norm": progress.gradient_norm_sum / steps,
             "samples": samples,
@@ -186,17 +210,6 @@ class Trainer:
             best_epoch=best_epoch,
             best_val_loss=best_val_loss,
         )
-        with self._timed("logging"):
-            self._report_epoch(row)
-        self._save()
-
-    def _samples(self) -> dict[str, str]:
-        sampling = Sampling(seed=derive_seed("samples", self._config.seed, self.progress.epoch))
-        decoder = TorchDecoder(self.model)
-        return {
-            language: prompt + generate(decoder, self._tokenizer, prompt, SAMPLE_TOKENS, sampling)
-            for language, prompt in SAMPLE_PROMPTS.items()
-        }
 
     def _report_epoch(self, row: dict[str, Any]) -> None:
         """Print the metrics and samples of an epoch, and write them to the live log."""
@@ -237,15 +250,16 @@ class Trainer:
             seconds[activity] = seconds.get(activity, 0.0) + time.monotonic() - started
 
     @contextmanager
-    def _stop_at_once(self, stop: StopRequest, at_once: bool = True) -> Iterator[None]:
+    def _interruptible(self, stop: StopRequest, enabled: bool = True) -> Iterator[None]:
         """Let a signal abandon the block and save a checkpoint. The block must not change any checkpointed state."""
         try:
-            with stop.raising(at_once):
+            with stop.raising(enabled):
                 yield
         except StopNow:
             self._interrupt()
 
     def _interrupt(self) -> NoReturn:
+        """Save a checkpoint and raise Interrupted."""
         self._save()
         done = self.progress.epoch + self.progress.step / self.batches.steps
         raise Interrupted(
