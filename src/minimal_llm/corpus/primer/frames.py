@@ -69,7 +69,7 @@ RESERVED = frozenset(
     )
 )
 
-_COMPILERS = {"en": group_en.compile_expression, "es": group_es.compile_expression}
+_COMPILERS = {"en": group_en.compile_words, "es": group_es.compile_words}
 _Slot = Annotated[Slot, Field(discriminator="type"), BeforeValidator(from_shorthand)]
 
 

@@ -1,4 +1,4 @@
-"""English expressions: noun groups, pronouns, adjectives and verbs that agree with their slots."""
+"""English expressions: noun phrases, pronouns, adjectives and verbs that agree with their slots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minimal_llm.corpus.primer.grammar import english
 from minimal_llm.corpus.primer.grammar.lexicon import EnglishVerb
 from minimal_llm.corpus.primer.scene import Name, Scene, Subject, Thing
 from minimal_llm.corpus.primer.slots import NounSlot
-from minimal_llm.corpus.primer.template import Context, Piece, capitalised, is_reference, subjects, switch
+from minimal_llm.corpus.primer.template import Context, Piece, is_reference, subjects
 
 TENSES = frozenset({"inf", "pres", "past", "part", "ing"})
 
@@ -20,7 +20,7 @@ _PRONOUNS = {
     **dict.fromkeys(("hers", "theirs"), ("his", "hers", "its", "theirs")),
     **dict.fromkeys(("himself", "herself", "itself", "themselves"), ("himself", "herself", "itself", "themselves")),
 }
-# determiner: what it is before a plural. None: it cannot stand there.
+# determiner -> its form before a plural, or None if it cannot precede one
 _DETERMINERS: dict[str, str | None] = {
     "a": "some",
     "an": "some",
@@ -45,29 +45,12 @@ _NUMBERS = {english.number(value): value for value in range(1, 13)}
 _ADVERBS = ("very", "so", "too", "quite", "rather", "really", "other", "same", "more", "most")
 
 
-def compile_expression(body: str, context: Context) -> Piece:
-    """Compile what stands between braces in an English wording.
+def compile_words(words: list[str], reference: str, context: Context) -> Piece:
+    """Compile an English expression: its words, and what follows the @ (empty if there is none).
 
     Raises:
-        ValueError: it names something that does not exist, or that cannot stand there.
+        ValueError: it refers to something that does not exist or is not allowed there.
     """
-    found = switch(body, context)
-    if found is not None:
-        return found
-    text, _, reference = body.partition("@")
-    words = text.split()
-    if not words:
-        raise ValueError("is empty")
-    capital = words[0][0].isupper()
-    words[0] = words[0][0].lower() + words[0][1:]
-    piece = _compile(words, reference.strip(), context)
-    if capital:
-        render = piece.render
-        return Piece(lambda scene: capitalised(render(scene)), piece.slots)
-    return piece
-
-
-def _compile(words: list[str], reference: str, context: Context) -> Piece:
     if len(words) == 1:
         pronoun = _pronoun(words[0], context)
         if pronoun is not None:
@@ -82,7 +65,7 @@ def _compile(words: list[str], reference: str, context: Context) -> Piece:
         if only is not None and only.part == "other":
             return plain(only, context)
     if reference:
-        raise ValueError("@ stands behind a verb or an adjective only")
+        raise ValueError("@ is only allowed after a verb or an adjective")
     return _group(words, context)
 
 
@@ -111,7 +94,7 @@ def _adjective(found: Token, scene: Scene) -> str:
 
 
 def conjugate(verb: EnglishVerb, tense: str, subject: Subject) -> str:
-    """Return a verb form that agrees, with what follows the verb."""
+    """Return the form of a verb that agrees with its subject, plus the words that follow the verb."""
     third = subject.person == 2 and not subject.many
     if tense == "pres":
         form = verb.third if third else "am" if verb.base == "be" and subject.person == 0 else verb.base
@@ -135,7 +118,7 @@ def _own(subject: Subject) -> str:
 
 def _verb(found: Token, reference: str, context: Context) -> Piece:
     if found.form not in TENSES:
-        raise ValueError(f"a verb needs a form: one of {', '.join(sorted(TENSES))}")
+        raise ValueError(f"a verb needs a form, one of {', '.join(sorted(TENSES))}")
     verbs, tense = context.lexicon.english_verbs, found.form
     third = Subject(2, False, "m", "person")
     subject, slots = subjects(reference, context) if reference else ((lambda _scene: third), frozenset[str]())
@@ -157,8 +140,10 @@ def _group(words: list[str], context: Context) -> Piece:
     if len(nouns) != 1 or last is not nouns[0]:
         unknown = [word for word, found in zip(words, tokens, strict=True) if found is None and not _is_word(word)]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is neither a slot nor a determiner (a fixed word of the lexicon: =word)")
-        raise ValueError("a group ends in its one noun")
+            raise ValueError(
+                f"{unknown[0]!r} is neither a slot nor a determiner (or a word of the lexicon: =word)"
+            )
+        raise ValueError("a noun phrase needs exactly one noun, at its end")
     noun = nouns[0]
     if noun.form not in ("", "pl"):
         raise ValueError(f"a noun has no form {noun.form!r}")
@@ -190,9 +175,9 @@ def _check(words: list[str], noun: Token, slot: Any, makes_plural: bool, counted
     plural = makes_plural or counted or (isinstance(slot, NounSlot) and slot.number == "plural")
     for word in words:
         if word in _DETERMINERS and _DETERMINERS[word] is None and plural:
-            raise ValueError(f"{word!r} cannot stand before a plural")
+            raise ValueError(f"{word!r} cannot precede a plural")
     if mass and (plural or words[0] in ("a", "an", "another")):
-        raise ValueError("a mass noun has no plural and no a: write {some ...} or leave the article out")
+        raise ValueError("a mass noun has no plural and takes no 'a': write {some ...} or omit the article")
 
 
 def _word(word: str, found: Token | None, scene: Scene, value: Thing, many: bool) -> str:

@@ -1,4 +1,4 @@
-"""Spanish expressions: noun groups with agreeing adjectives, pronouns and conjugated verbs."""
+"""Spanish expressions: noun phrases with agreeing adjectives, pronouns and conjugated verbs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minimal_llm.corpus.primer.grammar.lexicon import SpanishVerb
 from minimal_llm.corpus.primer.grammar.spanish import DETERMINERS, Gender
 from minimal_llm.corpus.primer.scene import Name, Scene, Subject
 from minimal_llm.corpus.primer.slots import NounSlot
-from minimal_llm.corpus.primer.template import Context, Piece, capitalised, is_reference, subjects, switch
+from minimal_llm.corpus.primer.template import Context, Piece, is_reference, subjects
 
 TENSES = frozenset({*FINITE, "inf", "ger", "part"})
 
@@ -35,29 +35,12 @@ _NUMBERS = {spanish.number(value, before=False): value for value in range(2, 13)
 _ADVERBS = ("muy", "más", "tan", "bastante", "demasiado")
 
 
-def compile_expression(body: str, context: Context) -> Piece:
-    """Compile what stands between braces in a Spanish wording.
+def compile_words(words: list[str], reference: str, context: Context) -> Piece:
+    """Compile a Spanish expression: its words, and what follows the @ (empty if there is none).
 
     Raises:
-        ValueError: it names something that does not exist, or that cannot stand there.
+        ValueError: it refers to something that does not exist or is not allowed there.
     """
-    found = switch(body, context)
-    if found is not None:
-        return found
-    text, _, reference = body.partition("@")
-    words = text.split()
-    if not words:
-        raise ValueError("is empty")
-    capital = words[0][0].isupper()
-    words[0] = words[0][0].lower() + words[0][1:]
-    piece = _compile(words, reference.strip(), context)
-    if capital:
-        render = piece.render
-        return Piece(lambda scene: capitalised(render(scene)), piece.slots)
-    return piece
-
-
-def _compile(words: list[str], reference: str, context: Context) -> Piece:
     if len(words) == 1:
         pronoun = _pronoun(words[0], context)
         if pronoun is not None:
@@ -68,7 +51,7 @@ def _compile(words: list[str], reference: str, context: Context) -> Piece:
     if last is not None and last.part == "adj" and reference:
         return _predicate(words[:-1], last, reference, context)
     if reference:
-        raise ValueError("@ stands behind a verb or an adjective only")
+        raise ValueError("@ is only allowed after a verb or an adjective")
     if len(words) == 1 and last is not None and last.part == "number":
         return number_piece(last, context)
     if len(words) == 1 and last is not None and last.part == "other":
@@ -82,7 +65,7 @@ def _pronoun(word: str, context: Context) -> Piece | None:
         return None
     for forms in _PRONOUNS.values():
         if form in forms[1:] and form not in _PRONOUNS:
-            raise ValueError(f"write .{forms[0]}: it agrees by itself")
+            raise ValueError(f"write .{forms[0]}: agreement is automatic")
     if form not in _PRONOUNS:
         return None
     forms = _PRONOUNS[form]
@@ -98,7 +81,7 @@ def _pronoun(word: str, context: Context) -> Piece | None:
 def _predicate(adverbs: list[str], found: Token, reference: str, context: Context) -> Piece:
     for word in adverbs:
         if word not in _ADVERBS:
-            raise ValueError(f"{word!r} cannot stand before an adjective with @")
+            raise ValueError(f"{word!r} cannot precede an adjective with @")
     before = "".join(word + " " for word in adverbs)
     subject, slots = subjects(reference, context)
 
@@ -116,12 +99,12 @@ def _adjective(found: Token, scene: Scene, gender: Gender, many: bool) -> str:
             return spanish.pick(spanish.adjective_forms(entry.es_comp), gender, many)
         return "más " + spanish.pick(entry.spanish, gender, many)
     if found.form:
-        raise ValueError(f"an adjective has no form {found.form!r}: it has .er")
+        raise ValueError(f"an adjective has no form {found.form!r}, only .er")
     return spanish.pick(entry.spanish, gender, many)
 
 
 def conjugate(verb: SpanishVerb, tense: str, subject: Subject) -> str:
-    """Return a verb form that agrees, with its reflexive pronoun and with what follows the verb."""
+    """Return the form of a verb that agrees with its subject, with its reflexive pronoun and the words that follow."""
     person = subject.person + (3 if subject.many else 0)
     pronoun = REFLEXIVE[person] if verb.reflexive else ""
     if tense == "part":
@@ -140,7 +123,7 @@ def conjugate(verb: SpanishVerb, tense: str, subject: Subject) -> str:
 
 def _verb(found: Token, reference: str, context: Context) -> Piece:
     if found.form not in TENSES:
-        raise ValueError(f"a verb needs a form: one of {', '.join(sorted(TENSES))}")
+        raise ValueError(f"a verb needs a form, one of {', '.join(sorted(TENSES))}")
     verbs, tense = context.lexicon.spanish_verbs, found.form
     default = Subject(1, False, "m", "person") if tense == "imper" else Subject(2, False, "m", "person")
     subject, slots = subjects(reference, context) if reference else ((lambda _scene: default), frozenset[str]())
@@ -153,16 +136,16 @@ def _verb(found: Token, reference: str, context: Context) -> Piece:
 
 
 class _Shape:
-    """A noun group taken apart: what stands before the noun, and its adjectives."""
+    """A noun phrase taken apart: the words before the noun, the noun, and its adjectives."""
 
     def __init__(self, words: list[str], context: Context) -> None:
-        self.prefix = ""  # a or de, to be contracted with el
+        self.prefix = ""  # "a " or "de ", later contracted with el
         self.personal = False
         self.determiners: list[str] = []
         self.number: int | None = None
         self.counter: Token | None = None
         self.ordinal: Token | None = None
-        self.adjectives: list[tuple[str, Token, bool]] = []  # adverb, adjective, wanted before the noun
+        self.adjectives: list[tuple[str, Token, bool]] = []  # adverb, adjective, whether it must precede the noun
         self.noun: Token | None = None
         self.many = False
         self.slots: frozenset[str] = frozenset()
@@ -183,14 +166,14 @@ class _Shape:
             if found.part == "adj":
                 adverb = ""
         if self.noun is None:
-            raise ValueError("has no noun (an adjective alone says with @ what it agrees with: {mood @hero})")
+            raise ValueError("has no noun (an adjective on its own names what it agrees with: {mood @hero})")
         if self.noun.form not in ("", "pl"):
             raise ValueError(f"a noun has no form {self.noun.form!r}")
         self.many = self.many or self.noun.form == "pl" or (self.number or 1) > 1
         slot = context.slots.get(self.noun.slot or "")
         mass = slot.mass if isinstance(slot, NounSlot) else getattr(self.noun.entry, "mass", False)
         if mass and (self.many or self.counter or "un" in self.determiners):
-            raise ValueError("a mass noun has no plural and no un: write {el ...} or leave the article out")
+            raise ValueError("a mass noun has no plural and takes no 'un': write {el ...} or omit the article")
         self.slots = frozenset[str]().union(
             self.noun.slots,
             *(found.slots for found in (self.counter, self.ordinal) if found is not None),
@@ -209,14 +192,16 @@ class _Shape:
         elif word in _NUMBERS:
             self.number = _NUMBERS[word]
         elif word in _FEMININE:
-            raise ValueError(f"write {_FEMININE[word]!r}, not {word!r}: it agrees by itself")
+            raise ValueError(f"write {_FEMININE[word]!r}, not {word!r}: agreement is automatic")
         else:
-            raise ValueError(f"{word!r} is neither a slot nor a determiner (a fixed word of the lexicon: =palabra)")
+            raise ValueError(
+                f"{word!r} is neither a slot nor a determiner (or a word of the lexicon: =palabra)"
+            )
 
     def _token(self, found: Token, adverb: str, before: bool, context: Context) -> None:
         if found.part == "noun":
             if self.noun is not None:
-                raise ValueError("a group has one noun")
+                raise ValueError("a noun phrase has only one noun")
             self.noun = found
         elif found.part == "adj":
             self.adjectives.append((adverb, found, before))
@@ -226,7 +211,7 @@ class _Shape:
         elif found.part == "number":
             self.counter = found
         else:
-            raise ValueError(f"{found.slot or found.entry!r} cannot stand in a group")
+            raise ValueError(f"{found.slot or found.entry!r} cannot be part of a noun phrase")
 
 
 def _group(words: list[str], context: Context) -> Piece:

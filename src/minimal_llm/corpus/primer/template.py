@@ -1,4 +1,4 @@
-"""The template language: text, `[one|the other]`, and `{expressions}` that agree. Parsed once, rendered often."""
+"""The template language: text, `[one|another]` and `{expressions}` that agree. Parsed once, rendered many times."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from minimal_llm.corpus.primer.slots import NounSlot, PersonSlot, PetNameSlot, S
 
 Render = Callable[[Scene], str]
 Subjects = Callable[[Scene], Subject]
+# Compiles an expression of one language: (words, what follows the @, context) -> piece.
+CompileWords = Callable[[list[str], str, "Context"], "Piece"]
 
 _REFERENCE = re.compile(r"^[a-z][a-z0-9_]*(?:\+[a-z][a-z0-9_]*)*$")
 _SWITCH = re.compile(r"^([a-z][a-z0-9_+]*)((?:\.pl)?)\s*([?#])\s*(.*)$", re.DOTALL)
@@ -33,7 +35,7 @@ _PRONOUNS: dict[Language, dict[str, Subject]] = {
         "ustedes": Subject(2, True, "m", "person"),
         "ellos": Subject(2, True, "m", "person"),
         "ellas": Subject(2, True, "f", "person"),
-        # Literal words that a slot's adjective agrees with: letras {color @fp}.
+        # For adjectives that agree with a literal word: letras {color @fp}.
         "m": Subject(2, False, "m", "thing"),
         "f": Subject(2, False, "f", "thing"),
         "mp": Subject(2, True, "m", "thing"),
@@ -44,20 +46,20 @@ _PRONOUNS: dict[Language, dict[str, Subject]] = {
 
 @dataclass(frozen=True)
 class Context:
-    """What an expression may refer to."""
+    """Everything that an expression may refer to."""
 
     language: Language
     slots: Mapping[str, Slot]
     lexicon: Lexicon
-    # The rendered parts of `pick` slots: slot -> part -> one template for each option.
+    # The compiled parts of `pick` slots: slot -> part -> one template per option.
     picks: Mapping[str, Mapping[str, tuple[Template, ...]]]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A compiled part of a template: what it prints, the slots it uses, and in how many ways it can be worded.
+    """A compiled part of a template: its text, the slots it uses, and the number of ways to word it.
 
-    `varied` are the slots that each of these ways uses; None: all of them.
+    `varied` are the slots that every one of these ways uses; None means all of `slots`.
     """
 
     render: Render
@@ -77,11 +79,11 @@ class Template:
         self._renders = [piece.render for piece in pieces]
 
     def render(self, scene: Scene) -> str:
-        """Return the text for the values of a scene."""
+        """Return the text for a scene."""
         return "".join([render(scene) for render in self._renders])
 
     def ways(self, sizes: Mapping[str, int]) -> int:
-        """Return in how many ways its least varied sentence can come out."""
+        """Return the number of different texts of its least varied sentence."""
         least: int | None = None
         slots: set[str] = set()
         wordings = 1
@@ -105,20 +107,20 @@ class Template:
         return least or 1
 
 
-def parse(source: str, context: Context, compile_expression: Callable[[str, Context], Piece]) -> Template:
+def parse(source: str, context: Context, compile_words: CompileWords) -> Template:
     """Compile a wording.
 
     Raises:
-        ValueError: the syntax is wrong, or a slot, a word or a form does not exist.
+        ValueError: a syntax error, or an unknown slot, word or form.
     """
-    pieces, end = _sequence(source, 0, "", context, compile_expression)
+    pieces, end = _sequence(source, 0, "", context, compile_words)
     if end != len(source):
-        raise ValueError(f"there is a {source[end]!r} too many in {source!r}")
+        raise ValueError(f"unmatched {source[end]!r} in {source!r}")
     return Template(source, pieces)
 
 
 def _sequence(
-    source: str, start: int, stops: str, context: Context, compile_expression: Callable[[str, Context], Piece]
+    source: str, start: int, stops: str, context: Context, compile_words: CompileWords
 ) -> tuple[list[Piece], int]:
     pieces: list[Piece] = []
     at = start
@@ -128,14 +130,14 @@ def _sequence(
             if end < 0:
                 raise ValueError(f"a {{ is not closed in {source!r}")
             try:
-                pieces.append(compile_expression(source[at + 1 : end].strip(), context))
+                pieces.append(_expression(source[at + 1 : end].strip(), context, compile_words))
             except ValueError as error:
                 raise ValueError(f"{source[at : end + 1]} in {source!r}: {error}") from error
             at = end + 1
         elif source[at] == "[":
             options = []
             while source[at] != "]":
-                option, at = _sequence(source, at + 1, "|]", context, compile_expression)
+                option, at = _sequence(source, at + 1, "|]", context, compile_words)
                 if at == len(source):
                     raise ValueError(f"a [ is not closed in {source!r}")
                 options.append(Template("", option))
@@ -153,6 +155,22 @@ def _sequence(
     return pieces, at
 
 
+def _expression(body: str, context: Context, compile_words: CompileWords) -> Piece:
+    found = _switch(body, context)
+    if found is not None:
+        return found
+    text, _, reference = body.partition("@")
+    words = text.split()
+    if not words:
+        raise ValueError("is empty")
+    capital = words[0][0].isupper()
+    words[0] = words[0][0].lower() + words[0][1:]
+    piece = compile_words(words, reference.strip(), context)
+    if not capital:
+        return piece
+    return Piece(lambda scene: _capitalized(piece.render(scene)), piece.slots)
+
+
 def _text(text: str) -> Piece:
     return Piece(lambda _scene: text, frozenset(), literal=text)
 
@@ -166,10 +184,10 @@ def _choice(options: list[Template]) -> Piece:
     return Piece(lambda scene: scene.rng.choice(renders)(scene), slots, ways=len(options), varied=common)
 
 
-def switch(body: str, context: Context) -> Piece | None:
-    """Compile `{hero? niño|niña}` (by gender) and `{things# is|are}` (by number), if the expression is one."""
+def _switch(body: str, context: Context) -> Piece | None:
+    # Compiles {hero? niño|niña} (by gender) and {things# is|are} (by number); None for any other expression.
     match = _SWITCH.match(body)
-    if match is None or "|" not in match[4]:  # {a? un animal} is something else
+    if match is None or "|" not in match[4]:  # {a? un animal} is the personal a
         return None
     reference, form, mark, rest = match.groups()
     alternatives = [part.strip() for part in rest.split("|")]
@@ -182,7 +200,7 @@ def switch(body: str, context: Context) -> Piece | None:
     if len(alternatives) == 2:
         alternatives += alternatives
     if len(alternatives) != 4:
-        raise ValueError("? needs two alternatives, masculine|feminine, or four with their plurals")
+        raise ValueError("? needs two alternatives (masculine|feminine), or four (with their plurals)")
 
     def by_gender(scene: Scene) -> str:
         found = subject(scene)
@@ -192,7 +210,13 @@ def switch(body: str, context: Context) -> Piece | None:
 
 
 def subjects(reference: str, context: Context) -> tuple[Subjects, frozenset[str]]:
-    """Compile what follows an @: a slot, slots joined by +, a slot in the plural, or a pronoun."""
+    """Compile what follows an @: a slot, slots joined by +, a slot in the plural, or a pronoun.
+
+    Returns the function that finds the subject in a scene, and the slots that it uses.
+
+    Raises:
+        ValueError: a slot does not exist, or nothing can agree with it.
+    """
     pronouns = _PRONOUNS[context.language]
     if reference in pronouns:
         found = pronouns[reference]
@@ -204,7 +228,7 @@ def subjects(reference: str, context: Context) -> tuple[Subjects, frozenset[str]
     for name in slots:
         slot = context.slots.get(name)
         if slot is None:
-            raise ValueError(f"{name!r} is not a slot (nor one of {', '.join(pronouns)})")
+            raise ValueError(f"{name!r} is neither a slot nor one of {', '.join(pronouns)}")
         if not isinstance(slot, PersonSlot | PetNameSlot | NounSlot):
             raise ValueError(f"{name!r} is not a person, an animal or a thing")
     if not slots:
@@ -225,10 +249,9 @@ def subjects(reference: str, context: Context) -> tuple[Subjects, frozenset[str]
 
 
 def is_reference(token: str) -> bool:
-    """Say whether a token can be the name of a slot, or of several joined by +."""
+    """Return whether a token can be the name of a slot, or of several joined by +."""
     return _REFERENCE.match(token) is not None
 
 
-def capitalised(text: str) -> str:
-    """Return the text with its first letter in upper case."""
+def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
