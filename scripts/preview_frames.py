@@ -1,6 +1,6 @@
-"""For writers of frames: shows the stories of a frame, and checks every frame.
+"""Shows stories of the primer's frames and checks the frames, for authors of new ones.
 
-python scripts/preview_frames.py --frame fable_race --count 3 --seed 7
+python scripts/preview_frames.py --frame adv_fog_bell --count 3 --seed 7
 python scripts/preview_frames.py --check
 """
 
@@ -11,8 +11,9 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
+from minimal_llm.corpus.languages import LANGUAGES
 from minimal_llm.corpus.primer.documents import primer_documents
-from minimal_llm.corpus.primer.frames import LANGUAGES, Frame, frame_files, load_frame
+from minimal_llm.corpus.primer.frames import Frame, frame_files, load_frame
 from minimal_llm.corpus.primer.grammar.data import PrimerDataError
 from minimal_llm.corpus.primer.grammar.lexicon import load_lexicon
 from minimal_llm.corpus.primer.text import sentences
@@ -23,13 +24,15 @@ _MOST_SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns 0, or 1 if something is wrong with a frame."""
-    parser = argparse.ArgumentParser(prog="preview", description="Show the stories of a frame, or check every frame.")
-    parser.add_argument("--frame", action="append", metavar="ID", help="show this frame (can be given several times)")
-    parser.add_argument("--count", type=int, default=3, help="stories to show (default 3)")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--check", action="store_true", help="check the frames: all, or those of --frame")
-    parser.add_argument("--megabytes", type=float, default=0.0, help="with --check: write that much and count repeats")
+    """Run the command line. Returns 0, or 1 if a frame has problems."""
+    parser = argparse.ArgumentParser(description="Show stories of a frame, or check frames.")
+    parser.add_argument("--frame", action="append", metavar="ID", help="the frame to show or check (repeatable)")
+    parser.add_argument("--count", type=int, default=3, help="number of stories to show (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=7, help="seed of the stories (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="check the frames given with --frame, or all frames")
+    parser.add_argument(
+        "--megabytes", type=float, default=0.0, help="with --check: count repeated sentences in a corpus of this size"
+    )
     options = parser.parse_args(arguments)
     frames, broken = _load(options.frame)
     for line in broken:
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check:
         return _check(frames, bool(broken), options.megabytes, options.seed)
     if not options.frame:
-        parser.error("--frame ID or --check is needed")
+        parser.error("--frame ID or --check is required")
     _show(frames, options.count, options.seed)
     return 1 if broken else 0
 
@@ -53,7 +56,7 @@ def _load(ids: list[str] | None) -> tuple[list[Frame], list[str]]:
         except PrimerDataError as error:
             broken.append(f"{error.where}: {error.problem}")
     missing = set(ids or ()) - {file.name.removesuffix(".yaml") for file in files}
-    broken += [f"there is no frame {name!r} in story_frames" for name in sorted(missing)]
+    broken += [f"no frame named {name!r} in story_frames" for name in sorted(missing)]
     return frames, broken
 
 
@@ -97,17 +100,17 @@ def _agreement_problems(frame: Frame, seed: int) -> list[str]:
 def _count(megabytes: float, seed: int) -> None:
     documents = primer_documents(megabytes, seed)
     for language in LANGUAGES:
-        told = Counter(
+        counts = Counter(
             sentence
             for document in documents
             if document.language == language
             for paragraph in document.paragraphs
             for sentence in sentences(paragraph)
         )
-        total = told.total()
-        again = total - len(told)
-        _say(f"{language}: {total} sentences, {again} repeated ({again / total:.2%})")
-        for sentence, count in told.most_common(_MOST_SHOWN):
+        total = counts.total()
+        repeated = total - len(counts)
+        _say(f"{language}: {total:,} sentences, {repeated} repeated ({repeated / total:.2%})")
+        for sentence, count in counts.most_common(_MOST_SHOWN):
             if count > 1:
                 _say(f"  {count} x {sentence}")
 

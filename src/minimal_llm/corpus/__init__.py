@@ -1,1 +1,1 @@
-"""Stage download: from books, files or the primer to one clean bilingual corpus."""
+"""Stage download: builds one clean bilingual corpus from books, text files or the primer."""

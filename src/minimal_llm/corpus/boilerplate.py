@@ -1,6 +1,6 @@
-"""What Project Gutenberg puts around a book: header, licence, footer. Every style since the 1990s.
+"""What Project Gutenberg adds around a book: header, license, footer, in every style used since the 1990s.
 
-Titles inside markers can be cut or misspelt, so nothing here compares them with anything.
+Titles inside markers may be shortened or misspelled, so nothing here compares them with anything.
 """
 
 from __future__ import annotations
@@ -10,50 +10,49 @@ from dataclasses import dataclass
 
 _NAME = r"project\s+gutenberg"
 _START = re.compile(rf"\s*\*{{2,}}\s*START\s+OF\s+(?:THE\s+|THIS\s+)?{_NAME}", re.I)
-# The end of the licence that stood before the text in the 1990s: *END*THE SMALL PRINT! FOR PUBLIC DOMAIN ...*END*
+# In the 1990s, the license preceded the text and ended with: *END*THE SMALL PRINT! FOR PUBLIC DOMAIN ...*END*
 _SMALL_PRINT_END = re.compile(r"\s*\*+\s*END\s*\*?\s*THE SMALL PRINT", re.I)
 _END = re.compile(rf"\s*\*{{2,}}\s*END\s+OF\s+(?:THE\s+|THIS\s+)?{_NAME}", re.I)
-_LICENCE = re.compile(rf"\s*(?:\*{{2,}}\s*START:\s+FULL\s+LICENSE|THE\s+FULL\s+{_NAME}\s+LICENSE\s*$)", re.I)
-# "End of the Project Gutenberg EBook of X, by Y": before END in many files, all there is in old ones.
+_LICENSE = re.compile(rf"\s*(?:\*{{2,}}\s*START:\s+FULL\s+LICENSE|THE\s+FULL\s+{_NAME}\s+LICENSE\s*$)", re.I)
+# "End of the Project Gutenberg EBook of X, by Y": precedes END in many files and replaces it in old ones.
 _FAREWELL = re.compile(rf"\W*(?:this is )?(?:the )?(?:end|fin) (?:of|de|del)\b.{{0,20}}\b{_NAME}", re.I)
 _FIELD = re.compile(
     r"(Title|Author|Editor|Translator|Illustrator|Contributor|Release date|Posting date|Language|Credits|"
     r"Character set encoding|Other information and formats|Original publication)\s*:(.*)",
     re.I,
 )
-_MARKER_LINES = 5  # a title that wraps makes the START marker this long at most
-_FAREWELL_LINES = 12  # how far above END it is looked for
-_HEADER_LINES = 150  # how far down a header without START marker is looked for
+_MARKER_LINES = 5  # the longest START marker, with a title that wraps
+_FAREWELL_LINES = 12  # how far above END to look for it
+_HEADER_LINES = 150  # how far down to look for the fields of a header without a START marker
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the header says of a book. Empty where it says nothing; the language can be wrong."""
+    """Title and authors of a book according to its header; empty where the header does not name them."""
 
     title: str
     authors: tuple[str, ...]
-    language: str
 
 
 def carries_markers(text: str) -> bool:
-    """Return whether `text` has a header, a footer or a licence of Project Gutenberg."""
+    """Return whether `text` has a Project Gutenberg header, footer or license."""
     return any(
         pattern.match(line)
         for line in text.split("\n")
-        for pattern in (_START, _SMALL_PRINT_END, _END, _LICENCE, _FAREWELL)
+        for pattern in (_START, _SMALL_PRINT_END, _END, _LICENSE, _FAREWELL)
     )
 
 
 def has_end(text: str) -> bool:
-    """Return whether the footer is there, in any of its styles: a file without one is cut off."""
+    """Return whether `text` has a footer of any style. A file without one is truncated."""
     lines = text.split("\n")
     return _end(lines) < len(lines)
 
 
 def strip_gutenberg(text: str) -> str:
-    """Return what stands between header and footer: the book, with the notes of those who typed it.
+    """Return the text between header and footer: the book, still with its transcribers' notes.
 
-    A text without any marker is returned whole.
+    A text without any marker is returned unchanged.
     """
     lines = text.split("\n")
     end = _end(lines)
@@ -62,7 +61,7 @@ def strip_gutenberg(text: str) -> str:
 
 
 def read_header(text: str) -> Header:
-    """Return title, authors and language as the header gives them."""
+    """Return title and authors as given in the header."""
     lines = text.split("\n")
     start, _ = _start(lines[: _end(lines)])
     fields: dict[str, list[list[str]]] = {}
@@ -78,12 +77,11 @@ def read_header(text: str) -> Header:
     return Header(
         title=" ".join(" ".join(part for value in fields.get("title", [])[:1] for part in value).split()),
         authors=tuple(name for value in fields.get("author", []) for name in value if name),
-        language="".join(value[0] for value in fields.get("language", [])[:1]),
     )
 
 
 def _start(lines: list[str]) -> tuple[int, str]:
-    # Returns the first line of the book and what stands before it on the line that closes the marker.
+    # Returns the number of the first line of the book, and any text that follows the marker on its last line.
     start, rest = next(
         (_after_start(lines, number) for number, line in enumerate(lines) if _START.match(line)), (0, "")
     )
@@ -102,11 +100,11 @@ def _after_start(lines: list[str], number: int) -> tuple[int, str]:
         closing = line.rfind("***", opening + 3 if last == number else 0)
         if closing >= 0:
             return last + 1, line[closing:].lstrip("*")
-    return number + 1, ""  # a marker that is never closed is one line
+    return number + 1, ""  # an unclosed marker counts as one line
 
 
 def _after_fields(lines: list[str]) -> int:
-    # No marker: a header is what stands above the last of its fields, if the name of the project opens the file.
+    # Without a marker: if the file opens with the name of the project, the header ends after its last field.
     opening = " ".join(" ".join(lines[:20]).split())[:200]
     if not re.search(_NAME, opening, re.I):
         return 0
@@ -120,11 +118,11 @@ def _after_fields(lines: list[str]) -> int:
 
 
 def _end(lines: list[str]) -> int:
-    # The last END, so that in a file of several texts none is dropped in silence.
-    for pattern in (_END, _LICENCE, _FAREWELL):
+    # Uses the last END, so that no text of a file with several is dropped silently.
+    for pattern in (_END, _LICENSE, _FAREWELL):
         found = [number for number, line in enumerate(lines) if pattern.match(line)]
         if found:
-            end = found[0] if pattern is _LICENCE else found[-1]
+            end = found[0] if pattern is _LICENSE else found[-1]
             break
     else:
         return len(lines)

@@ -1,4 +1,4 @@
-"""The download stage as one call: books, files or the primer in, one bilingual corpus and its manifest out."""
+"""The download stage in one call: turns books, text files or the primer into a bilingual corpus and its manifest."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ _NO_MIRROR = "no mirror of Project Gutenberg could be reached"
 def build_corpus(
     config: DownloadConfig, seed: int, artifacts: Artifacts, *, library: Library | None = None
 ) -> CorpusManifest:
-    """Write the corpus and its manifest, and return the manifest. Equal texts give equal bytes, everywhere.
+    """Write the corpus and its manifest, and return the manifest.
 
-    `library` is where books come from: by default the mirrors of GUTENBERG_MIRRORS and the cache of `artifacts`.
-    Until everything has succeeded, the files of an earlier corpus stay as they are.
+    The same texts give the same bytes on every machine. `library` supplies the books; by default they come from the
+    mirrors in GUTENBERG_MIRRORS and the cache in `artifacts`. An existing corpus is only replaced once the new one is
+    complete.
 
     Raises:
         ConfigurationError: GUTENBERG_MIRRORS is malformed.
-        CorpusError: the source gives no corpus, or it cannot be written.
+        CorpusError: the source does not provide a corpus, or the corpus cannot be written.
     """
     try:
         source, reason, documents = _collect(config, seed, artifacts, library)
@@ -91,19 +92,19 @@ def _books_of(
         if kept.paragraphs:
             size += _size(kept)
             documents.append(kept)
-            part = "" if kept == whole else ", cut here"
+            part = "" if kept == whole else ", shortened"
             _say(f"  {language} {number:>6}  {whole.title}, {whole.author} ({_size(kept) / _MEGABYTE:.2f} MB{part})")
         if kept != whole:
             return documents
     _say(
-        f"  {language}: the list of books ends at {size / _MEGABYTE:.2f} MB; download.megabytes_per_language asks for "
-        f"{limit / _MEGABYTE:g}"
+        f"  {language}: all listed books together have {size / _MEGABYTE:.2f} MB, less than "
+        f"download.megabytes_per_language ({limit / _MEGABYTE:g})"
     )
     return documents
 
 
 def _cut(document: Document, limit: int, least: int) -> Document:
-    # Keeps the paragraphs that fit into `limit` bytes, and `least` of them in any case.
+    # Keeps the paragraphs that fit into `limit` bytes, but always the first `least`.
     size = 0
     for number, paragraph in enumerate(document.paragraphs):
         size += _line_size(paragraph)
@@ -151,7 +152,7 @@ def _compose(
 
 
 def _interleaved(documents: Sequence[Document]) -> list[Document]:
-    """Return the documents so that every stretch of the corpus holds both languages in about their proportion."""
+    """Return the documents in an order that keeps the proportion of the languages about the same throughout."""
     waiting = {name: [document for document in documents if document.language == name] for name in LANGUAGES}
     totals = {name: max(1, sum(map(_size, waiting[name]))) for name in LANGUAGES}
     written = dict.fromkeys(LANGUAGES, 0)
@@ -179,9 +180,9 @@ def _say(line: str) -> None:
 def _warn_of_fallback(error: NoMirrorReachable) -> None:
     rule = "!" * 100
     print(
-        f"{rule}\nNO BOOKS: {error.message}\n\nThe embedded primer takes their place (download.offline_fallback "
-        f"is true): a model trained on it has read no book.\nFor the books, check the network or name a mirror that "
-        f"you can reach: GUTENBERG_MIRRORS=https://...\n{rule}",
+        f"{rule}\nNO BOOKS: {error.message}\n\nUsing the embedded primer instead, because download.offline_fallback is "
+        f"true. A model trained on it has not seen any book.\nTo train on books, check your network connection or set "
+        f"GUTENBERG_MIRRORS=https://... to a mirror you can reach.\n{rule}",
         file=sys.stderr,
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""From the bytes of a text file to its text, saying in which encoding they were."""
+"""Decodes text files and detects their encoding."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _MAX_CONTROL_SHARE = 0.01
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # not tab, line feed, vertical tab, form feed, carriage return
-# Characters that nobody sees: controls (a DOS end-of-file, a bell), a byte order mark inside the text, soft hyphens,
-# zero-width spaces. The zero-width joiner stays: emoji need it.
-_UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\u00ad\u200b]")
-# What cp1252 has and Latin-1 lacks, as far as prose uses it. Its other characters betray another encoding: a DOS or
-# Mac code page has its accented letters at these places.
+# Invisible characters: controls (a DOS end-of-file, a bell), byte order marks inside the text, soft hyphens, zero-width
+# spaces. The zero-width joiner stays: emoji need it.
+_INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\u00ad\u200b]")
+# The characters that prose uses from those that cp1252 adds to Latin-1. The others reveal a different encoding: DOS and
+# Mac code pages have their accented letters there.
 _CP1252_PROSE = frozenset("€…Œœ‘’“”•–—™")
 
 
 def decode(raw: bytes) -> tuple[str, str]:
-    """Return the text of some bytes and the name of their encoding, one that `bytes.decode` knows.
+    """Return the text in some bytes and the name of their encoding, as `bytes.decode` takes it.
 
-    Strict UTF-8 is tried first (with a byte order mark it is called utf-8-sig), then Latin-1, or cp1252 where there
-    are the typographic quotes and dashes that Latin-1 lacks. Every line end (LF, CR LF, CR CR LF, CR) becomes LF,
-    characters that cannot be seen are removed, and the text is in Unicode normal form C.
+    Strict UTF-8 comes first (utf-8-sig if there is a byte order mark), then Latin-1, or cp1252 if there are
+    typographic quotes or dashes, which Latin-1 lacks. In the returned text all line endings (LF, CR LF, CR CR LF, CR)
+    are LF, invisible characters are removed, and Unicode is in normalization form C.
+
+    charset-normalizer is no substitute: it guesses an encoding for DOS and Mac text and for damaged UTF-8, and so
+    puts wrong letters into the corpus instead of refusing the file.
 
     Raises:
         CorpusError: the bytes are binary, damaged UTF-8, or text in another encoding.
     """
     if raw.startswith(_UTF16_BOMS):
         raise CorpusError(
-            "the text is UTF-16, which is not read here", remedy="save it as UTF-8: iconv -f UTF-16 -t UTF-8 OLD > NEW"
+            "the text is UTF-16, which is not supported",
+            remedy="convert it to UTF-8: iconv -f UTF-16 -t UTF-8 OLD > NEW",
         )
     if b"\0" in raw:
-        raise _not_text("it is binary: there are NUL bytes in it")
+        raise _not_text("binary (it contains NUL bytes)")
     text, encoding = _characters(raw)
     if len(_CONTROLS.findall(text)) > 1 + _MAX_CONTROL_SHARE * len(text):
-        raise _not_text("it is binary: more than 1 % of it are control characters")
+        raise _not_text("binary (more than 1% are control characters)")
     text = text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n")
-    return unicodedata.normalize("NFC", _UNSEEN.sub("", text)), encoding
+    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text)), encoding
 
 
 def _characters(raw: bytes) -> tuple[str, str]:
@@ -53,20 +57,18 @@ def _characters(raw: bytes) -> tuple[str, str]:
     if not beyond_latin1:
         return raw.decode("latin-1"), "latin-1"
     if not set(bytes(beyond_latin1).decode("cp1252", errors="replace")) <= _CP1252_PROSE:
-        raise _not_text("it is neither UTF-8 nor Latin-1 nor cp1252")
+        raise _not_text("neither UTF-8 nor Latin-1 nor cp1252")
     return raw.decode("cp1252"), "cp1252"
 
 
 def _refuse_damaged_utf8(raw: bytes, first_error: int) -> None:
-    # Latin-1 accepts any byte, so one bad byte would turn every accent of a UTF-8 text into two wrong letters. In
-    # Latin-1 prose, sequences that are valid UTF-8 hardly occur.
+    # Latin-1 accepts any byte, so a single bad byte would turn every accented letter of a UTF-8 text into two wrong
+    # ones. Valid UTF-8 sequences hardly ever occur in Latin-1 prose.
     text = raw.decode("utf-8", errors="replace")
     broken = text.count("\ufffd")
     if len(re.findall(r"[^\x00-\x7f\ufffd]", text)) > broken:
-        raise _not_text(f"it is damaged UTF-8: byte {first_error} does not belong there")
+        raise _not_text(f"damaged UTF-8 (invalid byte at offset {first_error})")
 
 
 def _not_text(reason: str) -> CorpusError:
-    return CorpusError(
-        f"this is not a text that can be read: {reason}", remedy="give a plain text file, saved as UTF-8"
-    )
+    return CorpusError(f"not a readable text file: {reason}", remedy="use a plain text file, saved as UTF-8")

@@ -1,4 +1,4 @@
-"""From the text of a file to the paragraphs of its book, without what transcribers added."""
+"""Extracts the paragraphs of a book from the text of a file, without anything that transcribers added."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from minimal_llm.common.errors import CorpusError
 from minimal_llm.corpus.boilerplate import carries_markers, strip_gutenberg
 
-# "Transcriber's Note", "PREPARER’S NOTE", "NOTA DE TRANSCRIPCIÓN", "Notas del Transcriptor", inside a box as well.
+# "Transcriber's Note", "PREPARER’S NOTE", "NOTA DE TRANSCRIPCIÓN", "Notas del Transcriptor", also inside a box.
 _NOTE_NAME = (
     r"(?:(?:transcriber|preparer)s?['’]?s?\s+(?:end\s?)?(?:notes?|corrections?)|transcription\s+notes?|"
     r"notas?\s+(?:del?|de\s+la|de\s+l[oa]s)\s+transcri\w+)\b(?:\(s\))?"
 )
 _NOTE = re.compile(rf"\W*{_NOTE_NAME}", re.I)
 _BRACKETED = re.compile(rf"\[\s*_?(?:illustrations?\b|ilustraci(?:[oó]n|ones)\b|transcriber\b|{_NOTE_NAME})", re.I)
-_MAX_BRACKETED = 3000  # characters; the longest caption seen has some 300
+_MAX_BRACKETED = 3000  # characters; the longest caption seen has about 300
 _MAX_NOTE_BLOCKS = 40
-_MAX_HEADING_REST = 15  # characters that may follow the name of a note in its heading
+_MAX_HEADING_REST = 15  # characters that may follow "Transcriber's Note" in a heading
 _BULLETS = ("*", "-", "•", "·")
 
 _CREDIT = re.compile(r"\W*(?:e-?text|text|html version)?\s*(?:produced|prepared|transcribed|digiti[sz]ed) by\b", re.I)
@@ -27,31 +27,31 @@ _SURE_CREDIT = re.compile(
     r"|.*\b(?:pgdp\.net|distributed proofread)",
     re.I,
 )
-_TOP_BLOCKS = 12  # the beginning of a book, where credits stand that a title page precedes
+_TOP_BLOCKS = 12  # the beginning of a book, where credits may follow a title page
 _URL = re.compile(r"https?://|\bwww\.", re.I)
 _TITLE_LINE = re.compile(
     r"(?:the )?project gutenberg(?:['’]s (?:e-?(?:text|book) of )?| e-?(?:text|book)(?: of|,) )", re.I
 )
 _MAX_TITLE_LINE = 200
 _PROJECT = re.compile(r"project\s+gutenberg|gutenberg-tm|\bgutenberg\.(?:org|net)|\bpglaf\b", re.I)
-_MAX_STRAY = 5  # paragraphs that name the project outside header and footer; a licence has dozens
+_MAX_STRAY = 5  # paragraphs that name the project outside header and footer; a license has dozens
 
 _SUPERSCRIPT = re.compile(r"\^\{([^{}]*)\}")
-_ITALICS = re.compile(r"(?<!_)_(?!_)")  # not a run of underscores: that is a blank left in a name
+_ITALICS = re.compile(r"(?<!_)_(?!_)")  # a run of underscores is a name left blank
 _BOLD = re.compile(r"(?<![\w=+])([=+])(?=[^\W_]|[¿¡“\"«'(])([^=+]{0,200}[\w.,;:!?”\"»')])\1(?![\w=+])")
 _FORMATTING = re.compile(
     r"/\*\s(?:(?:NIND|RIGHT|CENTER|BLOCK)\s)?([^*/]{0,300})\s\*/"
-)  # left over by the proofreaders' tools
+)  # left behind by proofreading tools
 _ORNAMENT = re.compile(r"[\s*_=~+#•·|\-–—]*")
 
 
 @dataclass(frozen=True)
 class _Block:
-    """The lines of a paragraph, and how many blank lines stand above it."""
+    """The lines of a paragraph, and the number of blank lines above it."""
 
     lines: tuple[str, ...]
     gap: int
-    text: str  # the lines joined, every run of white space as one space
+    text: str  # the lines joined, with whitespace collapsed
 
     @property
     def bullet(self) -> bool:
@@ -63,23 +63,23 @@ class _Block:
 
 
 def split_paragraphs(text: str) -> list[str]:
-    """Return the paragraphs: the lines between blank lines, joined, every run of white space as one space."""
+    """Return the paragraphs: the lines between blank lines, joined, with whitespace collapsed."""
     return [block.text for block in _blocks(text)]
 
 
 def is_transcription(text: str) -> bool:
-    """Return whether `text` shows the hand of a transcriber and has to be cleaned as a book."""
+    """Return whether `text` has traces of a transcription and must be cleaned as a book."""
     return carries_markers(text) or bool(_BRACKETED.search(text)) or any(map(_NOTE.match, text.split("\n")))
 
 
 def clean_book(text: str) -> list[str]:
-    """Return the paragraphs of the book in a decoded file of Project Gutenberg, from title page to footnotes.
+    """Return the paragraphs of the book in a decoded Project Gutenberg file, from title page to footnotes.
 
-    Left out are header, licence and footer, credits, notes of the transcribers, illustrations with their captions,
-    and rows of ornaments; the marks for italics and bold are removed from the words that they surround.
+    Header, license, footer, credits, transcribers' notes, illustrations with their captions and rows of ornaments are
+    dropped, and the markup for italics and bold is removed.
 
     Raises:
-        CorpusError: licence text stands where no known style of file has it.
+        CorpusError: there is license text where no known file style has it.
     """
     blocks = _blocks(_without_bracketed(strip_gutenberg(text)))
     blocks = _without_project(_without_notes(_without_credits(blocks)))
@@ -111,7 +111,7 @@ def _without_bracketed(text: str) -> str:
         end = _closing(text, match)
         kept.append(text[position : match.start()])
         position = end
-        # A line that held nothing else goes as a whole: left blank, it would cut a paragraph in two.
+        # Drop the whole line if nothing else is on it: a blank line would split the paragraph.
         line_start = text.rfind("\n", 0, match.start()) + 1
         line_end = text.find("\n", end)
         if line_end >= 0 and not (text[line_start : match.start()] + text[end:line_end]).strip():
@@ -121,7 +121,7 @@ def _without_bracketed(text: str) -> str:
 
 
 def _closing(text: str, opening: re.Match[str]) -> int:
-    # A bracket that is not closed, or not before the next illustration opens, ends with its line.
+    # A bracket that is not closed before the next illustration ends with its line.
     start = opening.start()
     following = _BRACKETED.search(text, opening.end())
     limit = min(start + _MAX_BRACKETED, following.start() if following else len(text))
@@ -144,7 +144,7 @@ def _without_credits(blocks: list[_Block]) -> list[_Block]:
 
 
 def _is_leading_credit(text: str) -> bool:
-    # Before the first words of the book, more can be known as a credit than after them.
+    # Before the first words of the book, more can be recognized as a credit than after them.
     if _TITLE_LINE.match(text):
         return False
     credit = _CREDIT.match(text) or _SURE_CREDIT.match(text) or _URL.search(text) or _PROJECT.search(text)
@@ -173,8 +173,8 @@ def _without_notes(blocks: list[_Block]) -> list[_Block]:
 
 
 def _note_length(following: list[_Block], heading: bool) -> int:
-    # How many of the blocks below belong to the note: its bullets or indented blocks; or, where a heading stands
-    # above ordinary paragraphs, those up to the next wide gap. A gap that does not come is no sign of a note.
+    # The number of following blocks that belong to the note: its bullets or indented blocks or, if its heading is
+    # followed by ordinary paragraphs, those up to the next wide gap. Without such a gap, only the first is dropped.
     if not heading or (following and (following[0].bullet or following[0].indented)):
         length = 0
         while length < len(following) and (following[length].bullet or (heading and following[length].indented)):
@@ -189,12 +189,12 @@ def _note_length(following: list[_Block], heading: bool) -> int:
 
 
 def _without_project(blocks: list[_Block]) -> list[_Block]:
-    # No book of the public domain names the project, so a paragraph that does was put there.
+    # No public-domain book mentions the project, so a paragraph that does was added later.
     kept = [block for block in blocks if not _PROJECT.search(block.text)]
     if len(blocks) - len(kept) > _MAX_STRAY:
         raise CorpusError(
-            f"licence text of Project Gutenberg stands in {len(blocks) - len(kept)} paragraphs inside the book",
-            remedy="leave this book out, or cut the licence out of the file and give it as download.source: files",
+            f"{len(blocks) - len(kept)} paragraphs inside the book contain Project Gutenberg license text",
+            remedy="remove the book from the list, or delete the license from the file and use download.source: files",
         )
     return kept
 

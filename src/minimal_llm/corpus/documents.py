@@ -1,4 +1,4 @@
-"""A document: one book, one file or one story, cleaned."""
+"""A document of the corpus: a cleaned book, file or story."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from minimal_llm.corpus.languages import Language
 
 @dataclass(frozen=True)
 class Document:
-    """A cleaned text and where it came from.
+    """A cleaned text and its origin.
 
-    `paragraphs` hold no line ends and no leading or trailing blanks, and none is empty. `sha256` is that of the raw
-    bytes, before decoding and cleaning.
+    `paragraphs` contain no line breaks and no leading or trailing whitespace, and none is empty. `sha256` is the hash
+    of the raw bytes, before decoding and cleaning.
     """
 
     id: str

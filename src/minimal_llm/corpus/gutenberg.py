@@ -1,4 +1,4 @@
-"""Books of Project Gutenberg: from a mirror or from the cache, accepted only if they are books."""
+"""Project Gutenberg books, from a mirror or the cache; only files that are complete books are accepted."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from minimal_llm.corpus.transfer import Limits, Transfer, TransferFailed, is_loo
 
 DEFAULT_MIRRORS = ("https://www.gutenberg.org", "https://gutenberg.pglaf.org", "https://aleph.gutenberg.org")
 MIRRORS_VARIABLE = "GUTENBERG_MIRRORS"
-PAUSE = 2.0  # seconds between two books, for the sake of those who pay for the mirrors
+PAUSE = 2.0  # seconds between two downloads, to keep the load on the mirrors low
 
-_MIN_CHARACTERS = 2000  # of cleaned text; the shortest stories have more
+_MIN_CHARACTERS = 2000  # of cleaned text; even the shortest stories have more
 _HTML = re.compile(r"\s*(?:<\?xml|<!doctype|<html|<head|<body)", re.I)
 _COPYRIGHTED = re.compile(r"\bcopyrighted\s+project\s+gutenberg|SMALL PRINT! FOR COPYRIGHTED", re.I)
 
 
 class NoMirrorReachable(CorpusError):
-    """No mirror gave any answer: there is no way to the network. Anything that a mirror answers is not this."""
+    """No mirror sent any response, so there is no network connection. Any response, even an error, is not this."""
 
     default_kind: ClassVar[Kind] = "network"
 
 
 def mirrors_from_environment(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Return the base URLs in GUTENBERG_MIRRORS (separated by commas), or the default ones where it is empty.
+    """Return the comma-separated base URLs in GUTENBERG_MIRRORS, or the default mirrors if it is empty.
 
     Raises:
         ConfigurationError: one of them is not the base URL of a web server.
@@ -48,29 +48,29 @@ def mirrors_from_environment(environment: Mapping[str, str] = os.environ) -> tup
 
 
 def book_url(base: str, number: int) -> str:
-    """Return the URL of a book's plain text below the base URL of a mirror."""
+    """Return the URL of a book's plain text on the mirror with this base URL."""
     return f"{base}/cache/epub/{number}/pg{number}.txt"
 
 
 def check_book(raw: bytes, number: int, language: Language) -> Document:
-    """Return the cleaned book in the bytes of a file of Project Gutenberg.
+    """Return the cleaned book in the bytes of a Project Gutenberg file.
 
     Raises:
-        CorpusError: it is no book, not whole, not free, or not in `language`; the message is the reason alone.
+        CorpusError: not a book, incomplete, copyrighted, or not in `language`. The message is only the reason.
     """
     if not raw.strip():
-        raise _refused("an empty file")
+        raise _rejected("an empty file")
     text, encoding = decode(raw)
     if _HTML.match(text):
-        raise _refused("an HTML page, not a text")
+        raise _rejected("an HTML page instead of plain text")
     if _COPYRIGHTED.search(text):
-        raise _refused("a copyrighted text, which may not be used freely")
+        raise _rejected("a copyrighted text, not in the public domain")
     if not has_end(text):
-        raise _refused("truncated: the END marker of Project Gutenberg is missing")
+        raise _rejected("truncated: the END marker of Project Gutenberg is missing")
     paragraphs = tuple(clean_book(text))
     characters = sum(map(len, paragraphs))
     if characters < _MIN_CHARACTERS:
-        raise _refused(f"not a book: {characters} characters of text, fewer than {_MIN_CHARACTERS}")
+        raise _rejected(f"not a book: only {characters} characters of text (minimum: {_MIN_CHARACTERS})")
     _check_language(" ".join(paragraphs), language)
     header = read_header(text)
     return Document(
@@ -86,7 +86,7 @@ def check_book(raw: bytes, number: int, language: Language) -> Document:
 
 
 class Library:
-    """Books by number, from a folder of raw files that were accepted before, else from the mirrors in their order."""
+    """Fetches books by number: from the cache of accepted raw files, or else from the mirrors, in order."""
 
     def __init__(
         self, mirrors: Sequence[str], cache: Path, *, limits: Limits | None = None, pause: float = PAUSE
@@ -108,16 +108,16 @@ class Library:
         self._transfer.__exit__(kind, error, trace)
 
     def book(self, number: int, language: Language) -> Document:
-        """Return a book, and keep its raw file.
+        """Return a book and cache its raw file.
 
         Raises:
-            NoMirrorReachable: no mirror has given any answer since this library was opened.
-            CorpusError: the mirrors answered, but none with this book; the message has every URL and reason.
+            NoMirrorReachable: no mirror has sent any response since this library was opened.
+            CorpusError: no mirror delivered the book; the message lists each URL with the reason.
         """
         if cached := self._from_cache(number, language):
             return cached
         failures: list[str] = []
-        refused = False
+        rejected = False
         for base in self._mirrors:
             url = book_url(base, number)
             try:
@@ -127,11 +127,11 @@ class Library:
                 failures.append(f"{url}: {failure.reason}")
             except CorpusError as error:
                 failures.append(f"{url}: {error.message}")
-                refused = True
+                rejected = True
             else:
                 self._keep(number, raw)
                 return document
-        raise self._failure(number, language, failures, refused)
+        raise self._failure(number, language, failures, rejected)
 
     def _download(self, base: str, url: str, label: str) -> bytes:
         if base in self._unreachable:
@@ -143,38 +143,38 @@ class Library:
         except TransferFailed as failure:
             self._answered |= failure.answered
             if not failure.answered:
-                self._unreachable[base] = failure.reason  # do not wait for it again at every book
+                self._unreachable[base] = failure.reason  # do not wait for it again with every book
             raise
         finally:
             self._last_transfer = time.monotonic()
         self._answered = True
         return raw
 
-    def _failure(self, number: int, language: Language, failures: list[str], refused: bool) -> CorpusError:
+    def _failure(self, number: int, language: Language, failures: list[str], rejected: bool) -> CorpusError:
         listed = "".join(f"\n  {failure}" for failure in failures)
         if not self._answered:
             return NoMirrorReachable(
                 f"no mirror of Project Gutenberg can be reached:{listed}",
-                remedy="check the network, name a mirror that you can reach (GUTENBERG_MIRRORS=https://...), or train "
-                "on the embedded corpus: dvc exp run -S download.source=primer",
+                remedy="check your network connection, set GUTENBERG_MIRRORS=https://... to a mirror you can reach, or "
+                "train on the embedded primer: dvc exp run -S download.source=primer",
             )
         return CorpusError(
-            f"no mirror gives book {number} ({language}):{listed}",
-            remedy=f"check the number in params.yaml (download.books.{language}), try again later, or name another "
+            f"no mirror delivered book {number} ({language}):{listed}",
+            remedy=f"check the number in params.yaml (download.books.{language}), try again later, or set another "
             "mirror: GUTENBERG_MIRRORS=https://...",
-            kind="validation_failure" if refused else "network",
+            kind="validation_failure" if rejected else "network",
         )
 
     def _from_cache(self, number: int, language: Language) -> Document | None:
         for path in sorted(self._cache.glob(f"pg{number}-*.txt")):
             raw = path.read_bytes()
             if path != self._cache_path(number, raw):
-                print(f"{path} is damaged and is fetched again", file=sys.stderr, flush=True)
+                print(f"{path} is damaged; downloading it again", file=sys.stderr, flush=True)
                 path.unlink()
                 continue
             try:
                 return check_book(raw, number, language)
-            except CorpusError:  # accepted for the other language, or by older rules: ask the mirrors
+            except CorpusError:  # cached for the other language, or by older rules: ask the mirrors
                 continue
         return None
 
@@ -196,7 +196,7 @@ def _base_url(text: str) -> str:
         good = False
     if not good or parts.query or parts.fragment or parts.username or re.search(r"\s", text):
         raise ConfigurationError(
-            f"{MIRRORS_VARIABLE} has '{text}', which is not the base URL of a mirror",
+            f"{MIRRORS_VARIABLE} contains '{text}', which is not the base URL of a mirror",
             remedy=f"export {MIRRORS_VARIABLE}=https://www.gutenberg.org,http://localhost:8765 (or unset it)",
         )
     return text.rstrip("/")
@@ -205,9 +205,9 @@ def _base_url(text: str) -> str:
 def _check_language(text: str, language: Language) -> None:
     found = detect_language(text)
     if found != language:
-        shares = ", ".join(f"{share:.0%} of its words are {name}" for name, share in language_shares(text).items())
-        raise _refused(f"not in the language '{language}' under which it is listed: {shares} function words")
+        shares = ", ".join(f"{share:.0%} {name}" for name, share in language_shares(text).items())
+        raise _rejected(f"not in the language '{language}' it is listed under (function words: {shares})")
 
 
-def _refused(reason: str) -> CorpusError:
-    return CorpusError(reason, remedy="take the book out of download.books in params.yaml")
+def _rejected(reason: str) -> CorpusError:
+    return CorpusError(reason, remedy="remove the book from download.books in params.yaml")

@@ -1,4 +1,4 @@
-"""Which of the two languages a text is in, by the words that carry the grammar. Nothing to train, nothing to load."""
+"""Detects whether a text is English or Spanish from its function words. There is nothing to train or to load."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 
 from minimal_llm.corpus.languages import Language
 
-# Words that are frequent in one language and rare in the other. Words of both ("a", "no", "me", "he", "has", "son",
-# "sin", "come", "once", "van", "do": old Spanish for "where") say nothing and are left out. So are the Spanish words
-# that French, Portuguese, Italian or Catalan use as much ("e", "le", "les", "o", "se", "te", "un").
+# Words that are frequent in one language and rare in the other. Left out are words that exist in both ("a", "no", "me",
+# "he", "has", "son", "sin", "come", "once", "van", "do": old Spanish for "where"), and Spanish words that are just as
+# common in French, Portuguese, Italian or Catalan ("e", "le", "les", "o", "se", "te", "un").
 _ENGLISH = """
 about after again all am an and any are as at because been before being but by can could did does down each every
 for from had have her here hers him his how if in into is it its just may might more most much must my never nor not
@@ -32,19 +32,19 @@ _FUNCTION_WORDS: dict[Language, frozenset[str]] = {
 }
 
 _WORD = re.compile(r"[^\W\d_]+")
-_MIN_HITS = 3  # fewer function words than this prove nothing
-_MIN_SHARE = 0.22  # running text has 0.4 to 0.5; lists of names, and text of other languages, have less
-_MIN_RATIO = 2.0  # between the two languages
+_MIN_HITS = 3  # fewer function words prove nothing
+_MIN_SHARE = 0.22  # running text has 0.4 to 0.5; lists of names and other languages have less
+_MIN_RATIO = 2.0  # of the hits of the two languages
 
 
 def language_shares(text: str) -> dict[Language, float]:
-    """Return, for each language, the share (0 to 1) of the words of `text` that are its frequent function words."""
+    """Return, for each language, the share (0 to 1) of the words in `text` that are function words of it."""
     words, hits = _count(text)
     return {language: count / max(1, words) for language, count in hits.items()}
 
 
 def detect_language(text: str) -> Language | None:
-    """Return the language of `text`, or None where there is too little evidence: few words, neither, or both."""
+    """Return the language of `text`, or None without enough evidence: too few words, neither language, or both."""
     words, hits = _count(text)
     best: Language = "en" if hits["en"] >= hits["es"] else "es"
     other: Language = "es" if best == "en" else "en"

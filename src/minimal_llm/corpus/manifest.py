@@ -1,4 +1,4 @@
-"""corpus_bilingual.txt and corpus_manifest.json as the later stages read them."""
+"""Reads corpus_bilingual.txt and corpus_manifest.json for the later stages."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class _Record(BaseModel):
 
 
 class DocumentEntry(_Record):
-    """A document of the corpus, and where it stands in the corpus file.
+    """A document and its position in the corpus file.
 
-    Lines are counted from 1 and include both ends, a paragraph a line; `bytes` are those of its lines with their line
-    ends, in UTF-8. `sha256` is that of the raw file. `url` names no folder and no mirror: it is the same everywhere.
+    Each paragraph is one line. `first_line` and `last_line` are 1-based and inclusive; `bytes` is the size of these
+    lines in UTF-8, line endings included. `sha256` is the hash of the raw file. `url` names neither a local folder nor
+    a mirror, so it is the same on every machine.
     """
 
     id: str
@@ -41,9 +42,10 @@ class DocumentEntry(_Record):
 
 
 class CorpusManifest(_Record):
-    """What the corpus is made of.
+    """The contents of the corpus.
 
-    `fallback` says that the primer took the place of `requested_source`, and `reason`, else empty, says why.
+    `fallback` is true if the primer was used instead of `requested_source`; `reason` then tells why, and is otherwise
+    empty.
     """
 
     source: Source
@@ -57,7 +59,7 @@ class CorpusManifest(_Record):
 
 @dataclass(frozen=True)
 class Corpus:
-    """The text of the corpus: each document as its language and its paragraphs, in the order of the file."""
+    """The text of the corpus: language and paragraphs of each document, in file order."""
 
     source: Source
     fallback: bool
@@ -65,27 +67,27 @@ class Corpus:
 
 
 def read_manifest(path: Path) -> CorpusManifest:
-    """Return the manifest in a file.
+    """Return the manifest stored in a file.
 
     Raises:
-        CorpusError: it is missing, or not a manifest of this version.
+        CorpusError: the file is missing, or not a manifest of this version.
     """
     try:
         manifest = CorpusManifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise CorpusError(f"there is no corpus: {path} is missing", remedy=REMEDY) from None
     except (OSError, ValidationError) as error:
-        raise CorpusError(f"{path} cannot be used: {error}", remedy=REMEDY) from error
+        raise CorpusError(f"{path} is not a valid manifest: {error}", remedy=REMEDY) from error
     if set(manifest.bytes_per_language) != set(LANGUAGES):
-        raise CorpusError(f"{path} cannot be used: bytes_per_language lacks a language", remedy=REMEDY)
+        raise CorpusError(f"{path} is not a valid manifest: bytes_per_language lacks a language", remedy=REMEDY)
     return manifest
 
 
 def read_corpus(artifacts: Artifacts) -> Corpus:
-    """Return the corpus with the languages that its manifest gives.
+    """Return the corpus, with the languages according to its manifest.
 
     Raises:
-        CorpusError: corpus or manifest is missing, or the one does not describe the other.
+        CorpusError: the corpus or its manifest is missing, or they do not match.
     """
     manifest = read_manifest(artifacts.corpus_manifest)
     try:
@@ -101,8 +103,8 @@ def read_corpus(artifacts: Artifacts) -> Corpus:
         size = sum(len(paragraph.encode("utf-8")) + 1 for paragraph in paragraphs)
         if (len(paragraphs), size) != (entry.paragraphs, entry.bytes):
             raise CorpusError(
-                f"{artifacts.corpus} is not the file that {artifacts.corpus_manifest} describes: lines "
-                f"{entry.first_line} to {entry.last_line} hold {size} bytes, not the {entry.bytes} of '{entry.id}'",
+                f"{artifacts.corpus} does not match {artifacts.corpus_manifest}: '{entry.id}' (lines "
+                f"{entry.first_line} to {entry.last_line}) has {size} bytes, expected {entry.bytes}",
                 remedy=REMEDY,
             )
         documents.append((entry.language, paragraphs))

@@ -1,4 +1,4 @@
-"""The source `files`: any text files, given by path or pattern."""
+"""The source `files`: the user's own text files, given as paths or glob patterns."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from minimal_llm.corpus.documents import Document
 from minimal_llm.corpus.language_detection import detect_language, language_shares
 from minimal_llm.corpus.languages import Language
 
-_LONG_LINE = 120  # characters; text that is wrapped by hand has shorter lines
+_LONG_LINE = 120  # characters; hard-wrapped text has shorter lines
 _LONG_SHARE = 0.1
-_MIN_PASSAGE = 2000  # characters of the other language that make a passage a document of its own
+_MIN_PASSAGE = 2000  # characters; a passage in the other language this long becomes a separate document
 _REMEDY = "make train CORPUS=/path/to/text.txt (or download.files in params.yaml)"
 
 
 def read_documents(patterns: Sequence[str]) -> list[Document]:
     """Return the documents in the files, in the order of `expand`.
 
-    The language is told by the content. A file of both languages gives several documents, one for each long passage
-    in one of them. Where neither language shows, the one with more of its words is taken and a warning is printed.
-    What bears the marks of Project Gutenberg, or of its transcribers, is cleaned as a book.
+    The language is detected from the content. A file in both languages becomes several documents, one for each long
+    passage in one language. If the language is unclear, the one with more function words is used, with a warning.
+    Files with traces of Project Gutenberg or its transcribers are cleaned as books.
 
     Raises:
-        CorpusError: a file is missing, empty, binary, undecodable or a folder, or a pattern matches no file.
+        CorpusError: a file is missing, empty, binary, undecodable or a directory, or a pattern matches no file.
     """
     documents: list[Document] = []
     names: dict[str, int] = {}
@@ -44,7 +44,7 @@ def read_documents(patterns: Sequence[str]) -> list[Document]:
 
 
 def digest(patterns: Sequence[str]) -> str:
-    """Return one SHA-256 over the contents of the files in their order; their names do not count.
+    """Return a SHA-256 (hexadecimal) of the contents of the files in order, regardless of their names.
 
     Raises:
         CorpusError: as `expand`, or a file cannot be read.
@@ -56,12 +56,12 @@ def digest(patterns: Sequence[str]) -> str:
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
-    """Return the files that paths and patterns name: patterns in their order, each one's matches sorted, none twice.
+    """Return the files that paths and glob patterns refer to, each once: in the given order, matches sorted.
 
-    `~` is the home folder, `**` any folders. Nothing is read.
+    `~` is the home directory, and `**` matches any number of directories. No file is read.
 
     Raises:
-        CorpusError: a path is missing or a folder, or a pattern matches no file.
+        CorpusError: a path is missing or a directory, or a pattern matches no file.
     """
     found: dict[Path, Path] = {}
     for pattern in patterns:
@@ -69,23 +69,23 @@ def expand(patterns: Sequence[str]) -> list[Path]:
             for path in _matches(pattern):
                 found.setdefault(path.resolve(), path)
         except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such home, a NUL character
-            raise CorpusError(f"'{pattern}' cannot be a path: {error}", remedy=_REMEDY) from error
+            raise CorpusError(f"'{pattern}' is not a valid path: {error}", remedy=_REMEDY) from error
     if not found:
-        raise CorpusError("no text file is named", remedy=_REMEDY)
+        raise CorpusError("no text file given", remedy=_REMEDY)
     return list(found.values())
 
 
 def _matches(pattern: str) -> list[Path]:
     path = Path(pattern).expanduser()
     if path.is_dir():
-        raise CorpusError(f"{pattern} is a folder", remedy=f"name the files in it: CORPUS='{path / '*.txt'}'")
-    if path.is_file():  # before patterns: a name may have brackets
+        raise CorpusError(f"{pattern} is a directory", remedy=f"give the files in it: CORPUS='{path / '*.txt'}'")
+    if path.is_file():  # checked before patterns: file names may contain brackets
         return [path]
     if path.exists():
         raise CorpusError(f"{pattern} is not a regular file", remedy=_REMEDY)
     if not glob.has_magic(pattern):
         raise CorpusError(f"{pattern} does not exist", remedy=_REMEDY)
-    # Path.glob takes no absolute patterns
+    # Path.glob does not accept absolute patterns
     files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]  # noqa: PTH207
     if not files:
         raise CorpusError(f"the pattern {pattern} matches no file", remedy=_REMEDY)
@@ -107,7 +107,7 @@ def _documents(path: Path, raw: bytes) -> list[Document]:
     except CorpusError as error:
         raise CorpusError(f"{path}: {error.message}", remedy=error.remedy, kind=error.kind) from error
     if not paragraphs:
-        raise CorpusError(f"{path} is empty: there is no text in it", remedy=_REMEDY)
+        raise CorpusError(f"{path} is empty: it contains no text", remedy=_REMEDY)
     header = read_header(text) if book else None
     return [
         Document(
@@ -115,7 +115,7 @@ def _documents(path: Path, raw: bytes) -> list[Document]:
             title=(header.title if header else "") or path.stem,
             author=", ".join(header.authors) if header else "",
             language=language,
-            url=path.name,  # where the file stands on this machine is nobody's business and would change the manifest
+            url=path.name,  # the full path is private and would make the manifest differ between machines
             sha256=sha256_of(raw),
             encoding=encoding,
             paragraphs=passage,
@@ -125,7 +125,7 @@ def _documents(path: Path, raw: bytes) -> list[Document]:
 
 
 def _paragraphs(text: str) -> list[str]:
-    # A file without blank lines between its lines, or with lines too long for wrapped text, has a paragraph a line.
+    # Without blank lines, or with lines too long for hard-wrapped text, every line is a paragraph.
     paragraphs = split_paragraphs(text)
     lines = [line for line in (" ".join(line.split()) for line in text.split("\n")) if line]
     if len(paragraphs) <= 1 or sum(len(line) > _LONG_LINE for line in lines) > _LONG_SHARE * len(lines):
@@ -140,11 +140,11 @@ def _passages(path: Path, paragraphs: Sequence[str]) -> list[tuple[Language, tup
         if runs and (language is None or language == runs[-1][0]):
             runs[-1][1].append(paragraph)
         elif runs and runs[-1][0] is None:
-            runs[-1] = (language, [*runs[-1][1], paragraph])  # a heading goes with what follows it
+            runs[-1] = (language, [*runs[-1][1], paragraph])  # a heading belongs to what follows it
         else:
             runs.append((language, [paragraph]))
     passages: list[list[str]] = []
-    for _, run in runs:  # a quotation does not cut a document in two
+    for _, run in runs:  # a quotation does not split a document
         if passages and (_length(run) < _MIN_PASSAGE or _length(passages[-1]) < _MIN_PASSAGE):
             passages[-1].extend(run)
         else:
@@ -167,8 +167,7 @@ def _language(path: Path, paragraphs: Sequence[str]) -> Language:
     larger: Language = "en" if shares["en"] >= shares["es"] else "es"
     listed = ", ".join(f"{share:.0%} {name}" for name, share in shares.items())
     print(
-        f"warning: {path.name}: neither English nor Spanish shows clearly ({listed} function words); "
-        f"it is taken as '{larger}'",
+        f"warning: {path.name}: the language is unclear (function words: {listed}); assuming '{larger}'",
         file=sys.stderr,
         flush=True,
     )

@@ -1,20 +1,18 @@
-"""The primer: an embedded corpus of short parallel stories that this package writes itself, from one seed."""
+"""The primer: an embedded corpus of short parallel stories that this package generates from a seed."""
 
 from __future__ import annotations
 
 from minimal_llm.common.files import sha256_of
 from minimal_llm.corpus.documents import Document
-from minimal_llm.corpus.languages import Language
-from minimal_llm.corpus.primer.frames import LANGUAGES, load_frames
+from minimal_llm.corpus.languages import LANGUAGES, Language
+from minimal_llm.corpus.primer.frames import load_frames
 from minimal_llm.corpus.primer.writer import StoryWriter
-
-__all__ = ["primer_documents"]
 
 
 def primer_documents(megabytes: float, seed: int) -> list[Document]:
-    """Write `megabytes` (of 10**6 bytes) of stories, half in English and half in Spanish.
+    """Return `megabytes` (10**6 bytes) of stories, half in English and half in Spanish.
 
-    The same seed gives the same bytes everywhere. The two versions of a story stand half the corpus apart.
+    The same seed gives the same bytes on every machine. The two versions of a story are half the corpus apart.
     """
     room: dict[Language, int] = dict.fromkeys(LANGUAGES, int(megabytes * 1e6 / len(LANGUAGES)))
     documents: dict[Language, list[Document]] = {language: [] for language in LANGUAGES}

@@ -1,4 +1,4 @@
-"""Expressions that are alike in both languages: picks, phrases, names, clock times; and how tokens are told apart."""
+"""Expressions common to both languages (picks, phrases, names, clock times), and how their tokens are classified."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ Part = Literal["noun", "adj", "verb", "number", "other"]
 
 @dataclass(frozen=True)
 class Token:
-    """A word of an expression: a slot (`slot` is its name) or, behind =, a lemma of the lexicon."""
+    """A word of an expression: a slot (`slot` is its name) or, after =, a lemma of the lexicon."""
 
     part: Part
     form: str
     slot: str | None = None
-    entry: Noun | Adjective | str | None = None  # of a lemma; for a verb its infinitive
+    entry: Noun | Adjective | str | None = None  # of a lemma; for a verb, its infinitive
 
     @property
     def slots(self) -> frozenset[str]:
-        """Return the slots that it uses."""
+        """Return the slots used by this token."""
         return frozenset() if self.slot is None else frozenset([self.slot])
 
     def value(self, values: Mapping[str, Any]) -> Any:
-        """Return the value: of the slot, or the lemma's entry."""
+        """Return the value of the slot, or the entry of the lemma."""
         return self.entry if self.slot is None else values[self.slot]
 
     def thing(self, values: Mapping[str, Any]) -> Name | Thing:
@@ -49,15 +49,15 @@ class Token:
         if self.slot is not None:
             value: Name | Thing = values[self.slot]
             return value
-        assert isinstance(self.entry, Noun)  # noqa: S101 - `part` says so
+        assert isinstance(self.entry, Noun)  # noqa: S101 - implied by `part`
         return Thing(self.entry, self.entry.genders[0], self.entry.plural_only, self.entry.kind)
 
 
 def token(word: str, context: Context, tenses: frozenset[str], wants_agreement: bool) -> Token | None:
-    """Return what a word of an expression is, or None if it is neither a slot nor a lemma.
+    """Classify a word of an expression; return None if it is neither a slot nor a lemma.
 
     Raises:
-        ValueError: a lemma that the lexicon lacks.
+        ValueError: the lemma is not in the lexicon.
     """
     if word.startswith("="):
         return _lemma(word[1:], context, tenses, wants_agreement)
@@ -95,12 +95,18 @@ def _lemma(text: str, context: Context, tenses: frozenset[str], wants_agreement:
     if noun is not None:
         return Token("noun", form, entry=noun)
     if lemma in verbs:
-        raise ValueError(f"={lemma} is a verb: add a form, one of {', '.join(sorted(tenses))}")
-    raise ValueError(f"={lemma} is no {'English' if context.language == 'en' else 'Spanish'} lemma of the lexicon")
+        raise ValueError(f"={lemma} is a verb: append a form, one of {', '.join(sorted(tenses))}")
+    raise ValueError(
+        f"={lemma} is not {'an English' if context.language == 'en' else 'a Spanish'} lemma of the lexicon"
+    )
 
 
 def plain(found: Token, context: Context) -> Piece:
-    """Compile a token that does not agree with anything: a pick, a phrase, a town, a clock time."""
+    """Compile a token that needs no agreement: a pick, a phrase, a town or a clock time.
+
+    Raises:
+        ValueError: the slot has no such part or form, or is not allowed there.
+    """
     name = found.slot or ""
     slot = context.slots[name]
     spanish_wanted = context.language == "es"
@@ -108,7 +114,7 @@ def plain(found: Token, context: Context) -> Piece:
         parts = context.picks[name]
         if found.form not in parts:
             known = ", ".join(f"{{{name}.{part}}}" if part else f"{{{name}}}" for part in parts)
-            raise ValueError(f"{name!r} has no part {found.form!r}: it has {known}")
+            raise ValueError(f"{name!r} has no part {found.form!r}, only {known}")
         options = parts[found.form]
         inner = frozenset[str]().union(*(option.slots for option in options))
         return Piece(lambda scene: options[scene.values[name]].render(scene), found.slots | inner)
@@ -123,11 +129,15 @@ def plain(found: Token, context: Context) -> Piece:
             clock = spanish.clock if spanish_wanted else english.clock
             return Piece(lambda scene: clock(*scene.values[name]), found.slots)
         case _:
-            raise ValueError(f"{name!r} cannot stand here")
+            raise ValueError(f"{name!r} is not allowed here")
 
 
 def number_piece(found: Token, context: Context) -> Piece:
-    """Compile a number that stands alone: {n}, {n.digits}, {n.ord} (English only)."""
+    """Compile a number on its own: {n}, {n.digits}, {n.ord} (English only).
+
+    Raises:
+        ValueError: a number has no such form.
+    """
     name = found.slot or ""
 
     def digits(scene: Scene) -> str:
@@ -145,13 +155,17 @@ def number_piece(found: Token, context: Context) -> Piece:
     if found.form == "digits":
         return Piece(digits, found.slots)
     if found.form:
-        raise ValueError(f"{name!r} has no form {found.form!r} here: it has .digits, and .ord before a noun")
+        raise ValueError(f"{name!r} has no form {found.form!r} here, only .digits, and .ord before a noun")
     return Piece(words, found.slots)
 
 
 def check_ordinal(found: Token, context: Context) -> None:
-    """Refuse an ordinal that Spanish children do not say. Raises ValueError."""
+    """Reject an ordinal above ten, which everyday Spanish does not use.
+
+    Raises:
+        ValueError: the slot has larger numbers.
+    """
     slot = context.slots[found.slot or ""]
-    assert isinstance(slot, NumberSlot)  # noqa: S101 - `part` says so
+    assert isinstance(slot, NumberSlot)  # noqa: S101 - implied by `part`
     if slot.max > 10:
-        raise ValueError(f"{found.slot!r} goes to {slot.max}, but .ord only to 10")
+        raise ValueError(f"{found.slot!r} goes up to {slot.max}, but .ord only up to 10")

@@ -1,4 +1,4 @@
-"""Frames: the stories that `story_frames/*.yaml` sketch in both languages, checked and compiled."""
+"""Frames: checks and compiles the story outlines in `story_frames/*.yaml`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from minimal_llm.corpus.languages import Language
+from minimal_llm.corpus.languages import LANGUAGES, Language
 from minimal_llm.corpus.primer import group_en, group_es
 from minimal_llm.corpus.primer.grammar.data import Entry, PrimerDataError, problems_of, read_yaml
 from minimal_llm.corpus.primer.grammar.lexicon import Lexicon, load_lexicon
@@ -31,7 +31,6 @@ from minimal_llm.corpus.primer.template import Context, Template, parse
 
 _words = str.split
 
-LANGUAGES: tuple[Language, Language] = ("en", "es")
 KINDS = (
     "adventure",
     "bedtime",
@@ -58,10 +57,10 @@ KINDS = (
 )
 FEWEST_SENTENCES, MOST_SENTENCES = 6, 15
 FEWEST_WORDINGS = 2
-# A sentence that can come out in fewer ways repeats itself in a corpus of 3 MB.
+# A sentence with fewer different texts would repeat itself in a corpus of 3 MB.
 FEWEST_WAYS = 200
 
-# A slot of one of these names would hide the word.
+# A slot with one of these names would shadow the word.
 RESERVED = frozenset(
     _words(
         "a an the at this that these those some my your our i you we they m f mp fp "
@@ -74,27 +73,27 @@ _Slot = Annotated[Slot, Field(discriminator="type"), BeforeValidator(from_shorth
 
 
 class Wordings(Entry):
-    """Several ways to say the same thing, in each language."""
+    """Several wordings of the same statement, in each language."""
 
     en: Words = Field(min_length=FEWEST_WORDINGS)
     es: Words = Field(min_length=FEWEST_WORDINGS)
 
 
 class SentenceSpec(Wordings):
-    """A sentence. `chance`: it is there so many times in a hundred. `line`: a line of its own, like Dear Ana,."""
+    """A sentence. `chance`: the percentage of stories with it. `line`: a line of its own, like `Dear Ana,`."""
 
     chance: int | None = Field(default=None, ge=1, le=99)
     line: bool = False
 
 
 class OneOfSpec(Entry):
-    """One of several turns that a story can take: each a sentence or a list of sentences."""
+    """Alternative turns of a story, each a sentence or a list of sentences."""
 
     one_of: tuple[SentenceSpec | tuple[SentenceSpec, ...], ...] = Field(min_length=2)
 
 
 class FrameSpec(Entry):
-    """A frame as the YAML file has it."""
+    """The content of a frame's YAML file."""
 
     id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     kind: Literal[KINDS]  # type: ignore[valid-type]
@@ -120,7 +119,7 @@ Step = Sentence | Literal["break"] | tuple[tuple[Sentence, ...], ...]
 
 
 class Frame:
-    """A compiled frame: draws the values of a story and the sentences that it tells."""
+    """A compiled frame: draws the slot values and the sentences of a story."""
 
     def __init__(self, spec: FrameSpec, lexicon: Lexicon) -> None:
         self.id = spec.id
@@ -145,11 +144,11 @@ class Frame:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Return the number of values of each slot."""
+        """Return the number of possible values of each slot."""
         return {name: compiled.size for name, compiled in self._slots.items()}
 
     def draw(self, rng: SplitMix64) -> Scene:
-        """Draw the values of a story."""
+        """Draw the slot values of a story."""
         scene = Scene({}, rng)
         used: set[str] = set()
         for name, slot in self._slots.items():
@@ -157,7 +156,7 @@ class Frame:
         return scene
 
     def plan(self, rng: SplitMix64) -> list[Sentence | Literal["break"]]:
-        """Draw which sentences the story has: the same in both languages."""
+        """Draw the sentences of a story, the same ones in both languages."""
         chosen: list[Sentence | Literal["break"]] = []
         for step in self.steps:
             for item in rng.choice(step) if isinstance(step, tuple) else (step,):
@@ -166,7 +165,7 @@ class Frame:
         return chosen
 
     def sentences(self) -> Iterator[Sentence]:
-        """Yield every sentence that the frame can tell."""
+        """Yield every sentence of the frame."""
         for step in self.steps:
             if isinstance(step, tuple):
                 for branch in step:
@@ -175,7 +174,7 @@ class Frame:
                 yield step
 
     def every_wording(self) -> Iterator[tuple[str, Language, str, bool]]:
-        """Yield where it stands, language, source and whether it is a line of its own, for every wording."""
+        """Yield location, language, source and whether it forms its own line, for every wording."""
         specs: list[tuple[str, Wordings]] = []
         for number, step in enumerate(self.spec.sentences, start=1):
             if isinstance(step, SentenceSpec):
@@ -197,7 +196,7 @@ class Frame:
                         yield f"slot {name}", "es", both.es, True
 
     def problems(self) -> list[str]:
-        """Return what proofreading finds: punctuation, wordings given twice, sentences with too little variety."""
+        """Return all style problems: wrong punctuation, duplicate wordings, sentences with too little variety."""
         found = []
         for where, language, text, free in self.every_wording():
             found += [f"{self.id}: {where} ({language}): {fault}: {text!r}" for fault in faults(text, language, free)]
@@ -206,11 +205,11 @@ class Frame:
                 ways = sum(template.ways(self.sizes) for template in templates)
                 if ways < FEWEST_WAYS:
                     found.append(
-                        f"{sentence.where} ({language}): comes out in only {ways} ways, {FEWEST_WAYS} are needed: "
-                        f"mention a slot more, or add wordings: {templates[0].source!r}"
+                        f"{sentence.where} ({language}): only {ways} different texts, {FEWEST_WAYS} are required: "
+                        f"use another slot or add wordings: {templates[0].source!r}"
                     )
                 if len({template.source for template in templates}) < len(templates):
-                    found.append(f"{sentence.where} ({language}): the same wording is there twice")
+                    found.append(f"{sentence.where} ({language}): duplicate wording")
         return found
 
     def _compile(self, step: SentenceSpec | OneOfSpec, contexts: dict[Language, Context], number: int) -> Step:
@@ -224,14 +223,12 @@ class Frame:
         before: dict[str, Slot] = {}
         for name, slot in self.spec.slots.items():
             if name in RESERVED:
-                raise PrimerDataError(
-                    f"{self.id}: slot {name}", "this word means something else in braces: choose another name"
-                )
+                raise PrimerDataError(f"{self.id}: slot {name}", "this name is a reserved word: choose another one")
             of = slot.of if isinstance(slot, NounSlot | PetNameSlot) else None
             wanted = NounSlot if isinstance(slot, PetNameSlot) else PersonSlot
             if of is not None and not isinstance(before.get(of), wanted):
                 raise PrimerDataError(
-                    f"{self.id}: slot {name}", f"of: {of!r} must be a {wanted.__name__} further up in `slots`"
+                    f"{self.id}: slot {name}", f"of: {of!r} must be a {wanted.__name__} defined before it"
                 )
             before[name] = slot
 
@@ -242,7 +239,7 @@ class Frame:
                 used = used.union(*(template.slots for template in sentence.wordings[language]))
             unused = [name for name in contexts[language].slots if name not in used]
             if unused:
-                raise PrimerDataError(self.id, f"the {language} text never uses the slot {', '.join(unused)}")
+                raise PrimerDataError(self.id, f"unused slots in the {language} text: {', '.join(unused)}")
 
     def _check_length(self) -> None:
         least = most = 0
@@ -255,7 +252,7 @@ class Frame:
                 most += 1
         if least < FEWEST_SENTENCES or most > MOST_SENTENCES:
             raise PrimerDataError(
-                self.id, f"has {least} to {most} sentences; {FEWEST_SENTENCES} to {MOST_SENTENCES} are allowed"
+                self.id, f"has {least} to {most} sentences, but {FEWEST_SENTENCES} to {MOST_SENTENCES} are allowed"
             )
 
 
@@ -263,7 +260,7 @@ def load_frame(source: Traversable, lexicon: Lexicon) -> Frame:
     """Read, check and compile one frame.
 
     Raises:
-        PrimerDataError: it cannot work; the message names the file, the place and what is wrong.
+        PrimerDataError: the frame is invalid; the message names the file, the place and the problem.
     """
     content: Any = read_yaml(source, source.name)
     try:
@@ -271,12 +268,12 @@ def load_frame(source: Traversable, lexicon: Lexicon) -> Frame:
     except ValidationError as error:
         raise PrimerDataError(source.name, problems_of(error)) from error
     if f"{spec.id}.yaml" != source.name:
-        raise PrimerDataError(source.name, f"its id is {spec.id!r}: name the file {spec.id}.yaml")
+        raise PrimerDataError(source.name, f"its id is {spec.id!r}: rename the file to {spec.id}.yaml")
     return Frame(spec, lexicon)
 
 
 def frame_files() -> list[Traversable]:
-    """Return the frame files in the order of their names."""
+    """Return the frame files, sorted by name."""
     folder = resources.files("minimal_llm.corpus.primer") / "story_frames"
     files = [file for file in folder.iterdir() if file.name.endswith(".yaml")]
     return sorted(files, key=lambda file: file.name)
@@ -284,10 +281,10 @@ def frame_files() -> list[Traversable]:
 
 @cache
 def load_frames() -> tuple[Frame, ...]:
-    """Return every frame, in the order of their ids.
+    """Return all frames, sorted by id.
 
     Raises:
-        PrimerDataError: a frame cannot work.
+        PrimerDataError: a frame is invalid.
     """
     lexicon = load_lexicon()
     return tuple(load_frame(file, lexicon) for file in frame_files())

@@ -140,9 +140,7 @@ def _group(words: list[str], context: Context) -> Piece:
     if len(nouns) != 1 or last is not nouns[0]:
         unknown = [word for word, found in zip(words, tokens, strict=True) if found is None and not _is_word(word)]
         if unknown:
-            raise ValueError(
-                f"{unknown[0]!r} is neither a slot nor a determiner (or a word of the lexicon: =word)"
-            )
+            raise ValueError(f"{unknown[0]!r} is neither a slot nor a determiner (or a word of the lexicon: =word)")
         raise ValueError("a noun phrase needs exactly one noun, at its end")
     noun = nouns[0]
     if noun.form not in ("", "pl"):

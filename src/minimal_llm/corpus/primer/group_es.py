@@ -194,9 +194,7 @@ class _Shape:
         elif word in _FEMININE:
             raise ValueError(f"write {_FEMININE[word]!r}, not {word!r}: agreement is automatic")
         else:
-            raise ValueError(
-                f"{word!r} is neither a slot nor a determiner (or a word of the lexicon: =palabra)"
-            )
+            raise ValueError(f"{word!r} is neither a slot nor a determiner (or a word of the lexicon: =palabra)")
 
     def _token(self, found: Token, adverb: str, before: bool, context: Context) -> None:
         if found.part == "noun":

@@ -1,4 +1,4 @@
-"""SplitMix64: the same numbers for one seed on every machine and Python version."""
+"""SplitMix64: a seed gives the same numbers on every machine and Python version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MASK = (1 << 64) - 1
 
 
 class SplitMix64:
-    """A small generator of 64-bit integers (Steele, Lea and Flood, 2014). Not for secrets."""
+    """A small generator of 64-bit integers (Steele, Lea and Flood, 2014). Not for cryptography."""
 
     __slots__ = ("_state",)
 
@@ -34,7 +34,7 @@ class SplitMix64:
         return items[(self.next() * len(items)) >> 64]
 
     def percent(self, chance: int) -> bool:
-        """Return True `chance` times in a hundred."""
+        """Return True with a probability of `chance` percent."""
         return self.below(100) < chance
 
     def shuffled(self, items: Sequence[T]) -> list[T]:

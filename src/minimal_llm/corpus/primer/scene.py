@@ -1,4 +1,4 @@
-"""What a story holds: the values of its slots, and how they are drawn, each once a story."""
+"""The slot values of a story, and how they are drawn: each slot once per story."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_TRIES = 40
 
 
 class Subject(NamedTuple):
-    """What a verb or an adjective agrees with. `person` is 0, 1, 2 for I, you, he."""
+    """What a verb or an adjective agrees with. `person` is 0, 1 or 2 for I, you, he."""
 
     person: int
     many: bool
@@ -38,19 +38,19 @@ class Subject(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """The value of a person or of a pet's name."""
+    """The value of a person slot or of a pet's name."""
 
     text: str
     gender: Gender
 
     def subject(self, many: bool = False) -> Subject:
-        """Return how words agree with it."""
+        """Return the subject that other words agree with."""
         return Subject(2, many, self.gender, "person")
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """The value of a noun slot: the noun, its gender, and whether it is plural throughout."""
+    """The value of a noun slot: the noun, its gender, and whether it is always plural."""
 
     noun: Noun
     gender: Gender
@@ -58,7 +58,7 @@ class Thing:
     kind: Kind
 
     def subject(self, many: bool = False) -> Subject:
-        """Return how words agree with it."""
+        """Return the subject that other words agree with."""
         return Subject(2, many or self.many, self.gender, self.kind)
 
 
@@ -74,18 +74,18 @@ Value = Name | Thing | Adjective | Verb | Phrase | Clock | int | str
 
 @dataclass(slots=True)
 class Scene:
-    """The values of one story, and the generator that its wordings are drawn with."""
+    """The slot values of a story, and the generator that draws its wordings."""
 
     values: dict[str, Any]
     rng: SplitMix64
 
 
-# Draws the value of a slot, given the values before it and what the story has used already.
+# Draws the value of a slot, given the values drawn before and the words that the story already uses.
 Draw = Callable[[SplitMix64, Mapping[str, Any], set[str]], Value]
 
 
 def _fresh(rng: SplitMix64, items: tuple[Any, ...], key: Callable[[Any], str], used: set[str]) -> Any:
-    # Two slots of a story never get the same word. When the words run out, one repeats.
+    # Two slots of a story never get the same word, unless there are too few words.
     item = rng.choice(items)
     for _ in range(_MOST_TRIES):
         if key(item) not in used:
@@ -105,17 +105,17 @@ def _itself(text: str) -> str:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A slot ready to be drawn: `size` is the number of values it can take."""
+    """A compiled slot; `size` is the number of its possible values."""
 
     draw: Draw
     size: int
 
 
 def compile_slot(slot: Slot, lexicon: Lexicon, literal: frozenset[str]) -> Compiled:
-    """Prepare a slot. `literal` are the words that the frame's own text uses: no noun slot draws one of them.
+    """Compile a slot. `literal` are the words of the frame's own text, which noun slots never draw.
 
     Raises:
-        ValueError: a tag does not exist, or too few words fit.
+        ValueError: a tag does not exist, or too few words match.
     """
     match slot:
         case PersonSlot():
@@ -136,7 +136,7 @@ def compile_slot(slot: Slot, lexicon: Lexicon, literal: frozenset[str]) -> Compi
             return _plain(_enough(slot.candidates(lexicon.verbs, "verbs", lexicon)))
         case NumberSlot():
             low, count = slot.min, slot.max - slot.min + 1
-            # 21, 31, ... are left out: before a noun that a frame writes out, "veintiuno" would need its gender.
+            # 21, 31, ... are left out: before a literal noun, the gender that "veintiuno" must agree with is unknown.
             numbers = tuple(n for n in range(low, low + count) if n < 20 or n % 10 != 1)
             return Compiled(lambda rng, _values, used: _fresh(rng, numbers, str, used), count)
         case ClockSlot():
@@ -147,7 +147,7 @@ def compile_slot(slot: Slot, lexicon: Lexicon, literal: frozenset[str]) -> Compi
             )
         case PhraseSlot():
             if slot.tag not in lexicon.phrases:
-                raise ValueError(f"{slot.tag!r} is not a tag of phrases (tags.yaml)")
+                raise ValueError(f"{slot.tag!r} is not a tag of phrases (see tags.yaml)")
             return _plain(lexicon.phrases[slot.tag])
         case PickSlot():
             count = len(slot.options)
@@ -199,5 +199,7 @@ def _every_form(noun: Noun) -> set[str]:
 
 def _enough(entries: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(entries) < 2:
-        raise ValueError(f"only {len(entries)} words fit (words that the frame's own text uses do not count)")
+        raise ValueError(
+            f"too few matching words: {len(entries)} (minimum: 2, not counting words in the frame's own text)"
+        )
     return entries

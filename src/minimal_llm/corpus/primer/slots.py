@@ -1,4 +1,4 @@
-"""Slots: what a frame leaves open. Each is drawn once a story, so that the dog of sentence 2 is that of sentence 5."""
+"""Slots: the variables of a frame, drawn once per story, so that sentences 2 and 5 are about the same dog."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PetNameSlot(Entry):
 
 
 class TaggedSlot(Entry):
-    """A word with one of the tags `tag` and all of the tags `with`, among `only`, but none of `except`."""
+    """A word with any of the tags in `tag` and all of those in `with`; among `only`, if given, and not in `except`."""
 
     tag: Words = ()
     all_of: Words = Field(default=(), alias="with")
@@ -47,16 +47,20 @@ class TaggedSlot(Entry):
     but: Words = Field(default=(), alias="except")
 
     @model_validator(mode="after")
-    def _says_what(self) -> TaggedSlot:
+    def _is_restricted(self) -> TaggedSlot:
         if not self.tag and not self.only:
-            raise ValueError("a tag or a list `only` is needed")
+            raise ValueError("needs `tag` or `only`")
         return self
 
     def candidates(self, entries: tuple[Any, ...], section: str, lexicon: Lexicon) -> tuple[Any, ...]:
-        """Return the entries that fit. Raises ValueError for a tag or a word that is not in the lexicon."""
+        """Return the matching entries.
+
+        Raises:
+            ValueError: a tag or a word is not in the lexicon.
+        """
         for tag in (*self.tag, *self.all_of):
             if tag not in lexicon.tags[section]:
-                raise ValueError(f"{tag!r} is not a tag of {section} (tags.yaml)")
+                raise ValueError(f"{tag!r} is not a tag of {section} (see tags.yaml)")
         known = {entry.en for entry in entries}
         for word in (*self.only, *self.but):
             if word not in known:
@@ -72,7 +76,7 @@ class TaggedSlot(Entry):
 
 
 class NounSlot(TaggedSlot):
-    """A noun. `of`: the person whose gender it takes. `character`: an animal that is he or she."""
+    """A noun. `of`: the person slot whose gender it takes. `character`: an animal referred to as he or she."""
 
     type: Literal["noun"]
     number: Literal["singular", "plural"] = "singular"
@@ -89,13 +93,13 @@ class AdjectiveSlot(TaggedSlot):
 
 
 class VerbSlot(TaggedSlot):
-    """A verb, with what follows it."""
+    """A verb, including the words that follow it."""
 
     type: Literal["verb"]
 
 
 class NumberSlot(Entry):
-    """A whole number, in words. `above`: greater than that slot."""
+    """A whole number, in words."""
 
     type: Literal["number"]
     min: int = Field(default=2, ge=2, le=998)
@@ -104,12 +108,12 @@ class NumberSlot(Entry):
     @model_validator(mode="after")
     def _is_a_range(self) -> NumberSlot:
         if self.min >= self.max:
-            raise ValueError("min must be below max")
+            raise ValueError("min must be less than max")
         return self
 
 
 class ClockSlot(Entry):
-    """A time of the clock between two hours: at {time}, a {time}."""
+    """A time of day between two hours: at {time}, a {time}."""
 
     type: Literal["clock"]
     min: int = Field(default=1, ge=1, le=12)
@@ -124,14 +128,14 @@ class PhraseSlot(Entry):
 
 
 class Both(Entry):
-    """The same thing said in both languages."""
+    """The same text in both languages."""
 
     en: str = Field(min_length=1)
     es: str = Field(min_length=1)
 
 
 class PickSlot(Entry):
-    """One of several things that the frame itself says, whole (`{spot}`) or in named parts (`{spot.clue}`)."""
+    """One of several texts given in the frame itself, as a whole (`{spot}`) or in named parts (`{spot.clue}`)."""
 
     type: Literal["pick"]
     options: tuple[Both | dict[str, Both], ...] = Field(min_length=2)
@@ -141,11 +145,11 @@ class PickSlot(Entry):
         first = self.parts(0)
         for index, option in enumerate(self.options):
             if set(self.parts(index)) != set(first):
-                raise ValueError(f"option {index + 1} has other parts than option 1: {option}")
+                raise ValueError(f"option {index + 1} and option 1 have different parts: {option}")
         return self
 
     def parts(self, index: int) -> dict[str, Both]:
-        """Return the parts of an option; the only part of a plain one is called ''."""
+        """Return the parts of an option; a plain option has a single part named ''."""
         option = self.options[index]
         return {"": option} if isinstance(option, Both) else option
 
@@ -165,7 +169,11 @@ Slot = (
 
 
 def from_shorthand(value: Any) -> Any:
-    """Turn `noun pet bird`, `person f`, `number 2 9`, `pick` lists and the like into the long form."""
+    """Expand `noun pet bird`, `person f`, `number 2 9`, a list of options etc. to the long form.
+
+    Raises:
+        ValueError: not a valid shorthand.
+    """
     if isinstance(value, list):
         return {"type": "pick", "options": value}
     if not isinstance(value, str):
@@ -184,4 +192,4 @@ def from_shorthand(value: Any) -> Any:
             return {"type": kind, "of": rest[0]}
         case "town" if not rest:
             return {"type": kind}
-    raise ValueError(f"{value!r} is no slot: write for example `person`, `noun pet`, `number 2 9` (docs/PRIMER.md)")
+    raise ValueError(f"{value!r} is not a slot: write for example `person`, `noun pet`, `number 2 9` (docs/PRIMER.md)")

@@ -1,4 +1,4 @@
-"""What is done to a rendered wording (sounds, capitals, typography), and where sentences end."""
+"""Finishes rendered wordings (a/an, contractions, capitals, typography) and splits paragraphs into sentences."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _ARTICLE = re.compile(r"\b([Aa])n?(?= [“‘]?([A-Za-z][\w-]*))")
 _FIRST = re.compile(r"^([“—¿¡(‘]*)(\w)")
 _NEXT = re.compile(r"((?:[.!?] [“¿¡(‘]*)|(?:: “[¿¡]*))([a-záéíóúñ])")
 _BLANKS = re.compile(r" {2,}| (?=[,.;:!?])")
-# A sentence ends at . ! ? … and what closes it, if the next word begins a new one. A Spanish tag (—dijo Ana) and an
-# English one (said Ana) begin in lower case.
+# A sentence ends at . ! ? … and closing punctuation, if the next word is capitalized: dialogue tags (—dijo Ana, said
+# Ana) begin in lower case.
 _END = re.compile(r"(?<=[.!?…])([”’)]?)\s+(?=[“‘¿¡(]*[A-ZÁÉÍÓÚÑ])")
 
 
 def finish(text: str, language: Language) -> str:
-    """Return a rendered wording as it is printed."""
+    """Return the final text of a rendered wording."""
     if "  " in text or " ," in text or " ." in text:
         text = _BLANKS.sub(lambda m: " " if m[0] == "  " else "", text)
     text = _ARTICLE.sub(_a_or_an, text).replace("'", "’") if language == "en" else spanish.contract(text)
@@ -26,14 +26,14 @@ def finish(text: str, language: Language) -> str:
 
 
 def sentences(paragraph: str) -> list[str]:
-    """Return the sentences of a paragraph; speech and who says it are one."""
+    """Return the sentences of a paragraph; speech and its dialogue tag form one sentence."""
     parts = _END.split(paragraph)
     joined = [parts[index] + (parts[index + 1] if index + 1 < len(parts) else "") for index in range(0, len(parts), 2)]
     return [part.strip() for part in joined if part.strip()]
 
 
 def starts_speech(text: str) -> bool:
-    """Say whether a sentence begins with somebody speaking."""
+    """Return whether a sentence begins with direct speech."""
     return text.startswith(("“", "—"))
 
 

@@ -1,4 +1,4 @@
-"""Writes stories from frames, and words them anew while a sentence has been told before."""
+"""Writes stories from frames, and rewrites those with sentences that occurred before."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from minimal_llm.corpus.languages import Language
-from minimal_llm.corpus.primer.frames import LANGUAGES, Frame, Sentence
+from minimal_llm.corpus.languages import LANGUAGES, Language
+from minimal_llm.corpus.primer.frames import Frame, Sentence
 from minimal_llm.corpus.primer.rng import SplitMix64
 from minimal_llm.corpus.primer.scene import Scene
 from minimal_llm.corpus.primer.text import finish, sentences, starts_speech
 
-# A story with repeated sentences is drawn again. Each story earns a few more draws; a corpus too large for the
-# frames uses its savings up and then repeats itself, instead of searching without end.
-_DRAWS_A_STORY = 2
+# Stories with repeated sentences are drawn again. Each story adds a few draws to the budget; if a corpus is too large
+# for the frames, the budget runs out and sentences repeat, instead of an endless search.
+_DRAWS_PER_STORY = 2
 _MOST_SAVED = 400
 _MOST_DRAWS = 8
 
@@ -36,17 +36,16 @@ class _Draft:
 
 
 class StoryWriter:
-    """An endless, seeded series of stories that uses all frames equally often."""
+    """An endless, seeded sequence of stories that uses all frames equally often."""
 
     def __init__(self, frames: Sequence[Frame], seed: int) -> None:
         self._frames = frames
         self._rng = SplitMix64(seed)
         self._seen: dict[Language, set[int]] = {language: set() for language in LANGUAGES}
         self._saved = _MOST_SAVED
-        self.repeated = 0
 
     def stories(self) -> Iterator[Story]:
-        """Yield stories without end."""
+        """Yield stories, endlessly."""
         last = ""
         while True:
             deck = self._rng.shuffled(self._frames)
@@ -58,7 +57,7 @@ class StoryWriter:
 
     def _write(self, frame: Frame) -> Story:
         best = self._draft(frame)
-        self._saved = min(self._saved + _DRAWS_A_STORY, _MOST_SAVED)
+        self._saved = min(self._saved + _DRAWS_PER_STORY, _MOST_SAVED)
         for _ in range(_MOST_DRAWS):
             if best.repeated == 0 or self._saved == 0:
                 break
@@ -68,7 +67,6 @@ class StoryWriter:
                 best = again
         for language in LANGUAGES:
             self._seen[language].update(best.sentences[language])
-        self.repeated += best.repeated
         return best.story
 
     def _draft(self, frame: Frame) -> _Draft:
@@ -93,7 +91,7 @@ class StoryWriter:
         return _Draft(Story(frame.id, title, paragraphs), told, repeated)
 
     def _word(self, item: Sentence, scene: Scene, language: Language, told: list[int]) -> tuple[str, int]:
-        # Take the first wording that says nothing twice; failing that, the one that repeats least.
+        # Use the first wording without a repeated sentence, or else the one with the fewest.
         seen = self._seen[language]
         best: tuple[int, str, list[int]] | None = None
         for wording in self._rng.shuffled(item.wordings[language]):
@@ -111,7 +109,7 @@ class StoryWriter:
 
 
 def _paragraphs(items: list[tuple[str, bool] | None]) -> Iterator[str]:
-    # Speech begins a paragraph and so does what follows it, as both languages have it.
+    # In both languages, direct speech starts a new paragraph, and so does the text after it.
     current: list[str] = []
     alone = False
     for item in items:
@@ -128,5 +126,5 @@ def _paragraphs(items: list[tuple[str, bool] | None]) -> Iterator[str]:
 
 
 def _key(sentence: str) -> int:
-    # Eight bytes instead of the sentence: a corpus of 100 MB has two million of them.
+    # Eight bytes instead of the whole sentence: a corpus of 100 MB has two million sentences.
     return int.from_bytes(hashlib.blake2b(sentence.encode("utf-8"), digest_size=8).digest(), "big")

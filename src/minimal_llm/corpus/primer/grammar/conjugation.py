@@ -1,4 +1,4 @@
-"""Spanish verbs: regular endings, spelling and stem changes by rule, and what `data/irregular_es.yaml` overrides."""
+"""Spanish verbs: regular endings, spelling and stem changes by rule, and the overrides in `words/irregular_es.yaml`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ _words = str.split
 Six = tuple[str, str, str, str, str, str]
 Table = dict[str, Six]
 
-PERSONS = ("yo", "tú", "él", "nosotros", "vosotros", "ellos")
 FINITE = ("pres", "past", "imp", "fut", "cond", "subj", "subj_imp", "imper")
 REFLEXIVE = ("me", "te", "se", "nos", "os", "se")
 
@@ -24,13 +23,13 @@ _FUTURE = _words("é ás á emos éis án")
 _CONDITIONAL = _words("ía ías ía íamos íais ían")
 _SUBJUNCTIVE = {"ar": "e es e emos éis en", "er": "a as a amos áis an"}
 _STRONG_PAST = _words("e iste o imos isteis ieron")
-_STRESSED = (0, 1, 2, 5)  # the persons whose stress falls on the stem in the present
+_STRESSED = (0, 1, 2, 5)  # the persons with a stressed stem in the present tense
 _CHANGES = {"ie": ("e", "ie"), "ue": ("[ou]", "ue"), "i": ("e", "i")}
 _KEEPS_C = ("mecer", "cocer", "escocer", "hacer", "decir")
 
 
 class Verb:
-    """The forms of a Spanish verb (without its reflexive pronoun)."""
+    """The forms of a Spanish verb, without its reflexive pronoun."""
 
     def __init__(
         self, infinitive: str, stem: str | None = None, accent: bool = False, overrides: Mapping[str, str] | None = None
@@ -94,7 +93,7 @@ class Verb:
         return _six(forms)
 
     def _soft(self, ending: str) -> str:
-        # The third persons of the past and the gerund of -er and -ir verbs: durmió, leyó, riñó.
+        # Third persons of the past tense, and gerund, of -er and -ir verbs: durmió, leyó, riñó.
         root = self._root
         if self._ending == "ir" and self._stem:
             root = self._change({"ie": "i", "i": "i", "ue": "u"}[self._stem])
@@ -162,7 +161,7 @@ class Verb:
         return re.sub(r"(?<=[gq])u", "_", self._root) if self._root != "jug" else self._root
 
     def _before(self, vowel: str, root: str) -> str:
-        # Spell the last consonant of a root so that it sounds the same before this ending.
+        # Adapt the spelling of the last consonant of a root so that it sounds the same before this vowel.
         if self._class == "ar":
             if vowel == "e":
                 for old, new in (("gu", "gü"), ("c", "qu"), ("g", "gu"), ("z", "c")):
@@ -180,7 +179,7 @@ class Verb:
 
 
 def prefixed(prefix: str, base: Verb, infinitive: str) -> Verb:
-    """Return a verb that is conjugated like another one behind a prefix: sonreír, devolver, mantener."""
+    """Return a verb that is conjugated like another one, with a prefix: sonreír, devolver, mantener."""
     verb = object.__new__(Verb)
     verb.infinitive = infinitive
     verb.finite = {tense: _six([_prefix(prefix, form) for form in forms]) for tense, forms in base.finite.items()}

@@ -1,4 +1,4 @@
-"""Reads the primer's YAML files. Every fault names the file, the entry and what is wrong."""
+"""Reads the primer's YAML files. Errors name the file, the entry and the problem."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from minimal_llm.common.errors import CorpusError
 
-# The C loader reads the frames ten times faster; both give the same.
+# The C loader gives the same result ten times faster.
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """A safe loader for which `on`, `no` and dates are words, and a key given twice is an error."""
+    """A safe loader that reads `on`, `no` and dates as strings and rejects duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in mapping:
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: the key {key!r} is there twice")
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: duplicate key {key!r}")
             mapping[key] = self.construct_object(value_node, deep=deep)
         return mapping
 
@@ -40,42 +40,42 @@ _Loader.yaml_implicit_resolvers = {
 
 
 class Entry(BaseModel):
-    """An entry of a data file: unknown keys are refused, values cannot be changed."""
+    """An entry of a data file: immutable, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class PrimerDataError(CorpusError):
-    """An entry of the lexicon or a frame that cannot work."""
+    """An invalid frame or entry of the lexicon."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(
             f"{where}: {problem}",
-            remedy="correct the entry (docs/PRIMER.md), then: python scripts/preview_frames.py --check",
+            remedy="correct the entry (see docs/PRIMER.md), then run: python scripts/preview_frames.py --check",
         )
         self.where = where
         self.problem = problem
 
 
 def folder() -> Traversable:
-    """Return the folder of the word lists."""
+    """Return the directory of the word lists."""
     return resources.files("minimal_llm.corpus.primer.grammar") / "words"
 
 
 def read_yaml(source: Traversable, name: str) -> Any:
-    """Return the content of one YAML file.
+    """Return the content of a YAML file.
 
     Raises:
-        PrimerDataError: it is not UTF-8 or not YAML.
+        PrimerDataError: the file is not UTF-8 or not YAML.
     """
     try:
         return yaml.load(source.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe loader
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PrimerDataError(name, f"is not YAML: {error}") from error
+        raise PrimerDataError(name, f"is not valid YAML: {error}") from error
 
 
 def problems_of(error: ValidationError) -> str:
-    """Return what pydantic found wrong, in one line."""
+    """Return all problems found by pydantic, in one line."""
     found = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"])

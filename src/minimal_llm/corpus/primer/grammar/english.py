@@ -1,4 +1,4 @@
-"""English forms by rule: plurals, verbs, comparatives, a/an, numbers, clock times."""
+"""Rules for English: plurals, verb forms, comparatives, a/an, numbers, clock times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ONES = _words(
 _TENS = _words("_ _ twenty thirty forty fifty sixty seventy eighty ninety")
 _ORDINALS = {1: "first", 2: "second", 3: "third", 5: "fifth", 8: "eighth", 9: "ninth", 12: "twelfth"}
 
-# The sound decides, and spelling hides it here.
+# a/an follows the sound, which the spelling does not show here.
 _AN_THOUGH_CONSONANT = re.compile(r"(?:hour|honest|honou?r|heir)", re.IGNORECASE)
 _A_THOUGH_VOWEL = re.compile(
     r"(?:uni(?!mp|nt|nv|nf)|use|usu|usa|uk|uto|uten|eu|one(?![a-z])|once(?![a-z])|ewe)", re.IGNORECASE
@@ -22,24 +22,24 @@ _A_THOUGH_VOWEL = re.compile(
 
 
 def takes_an(word: str) -> bool:
-    """Say whether the article before this word is `an`."""
+    """Return whether the article before this word is `an`."""
     if _AN_THOUGH_CONSONANT.match(word):
         return True
     return word[0].lower() in _VOWELS and not _A_THOUGH_VOWEL.match(word)
 
 
 def plural(noun: str) -> str:
-    """Return the regular plural of a noun (`watering can` too: the last word changes)."""
+    """Return the regular plural of a noun, also of several words: watering cans."""
     return noun[:-2] + "en" if noun.endswith("woman") else _with_s(noun)
 
 
 def third_person(verb: str) -> str:
-    """Return the regular he-form of the present: walks, watches, carries, goes."""
+    """Return the regular third person of the present tense: walks, watches, carries, goes."""
     return verb + "es" if verb in ("go", "do", "undo", "forgo") else _with_s(verb)
 
 
 def past(verb: str, double: bool = False) -> str:
-    """Return the regular past: walked, carried, stopped."""
+    """Return the regular past tense: walked, carried, stopped."""
     if verb.endswith("e"):
         return verb + "d"
     if _consonant_y(verb):
@@ -48,7 +48,7 @@ def past(verb: str, double: bool = False) -> str:
 
 
 def ing(verb: str, double: bool = False) -> str:
-    """Return the ing-form: walking, making, lying, stopping."""
+    """Return the -ing form: walking, making, lying, stopping."""
     if verb.endswith("ie"):
         return verb[:-2] + "ying"
     if verb.endswith("e") and not verb.endswith(("ee", "oe", "ye")) and verb != "be":
@@ -57,12 +57,12 @@ def ing(verb: str, double: bool = False) -> str:
 
 
 def comparative(adjective: str) -> str:
-    """Return bigger, happier, nicer, or more beautiful."""
+    """Return the comparative: bigger, happier, nicer, more beautiful."""
     return _compared(adjective, "er", "more ")
 
 
 def superlative(adjective: str) -> str:
-    """Return biggest, happiest, nicest, or most beautiful."""
+    """Return the superlative: biggest, happiest, nicest, most beautiful."""
     return _compared(adjective, "est", "most ")
 
 
@@ -88,7 +88,7 @@ def ordinal(value: int) -> str:
 
 
 def clock(hour: int, quarter: int) -> str:
-    """Return a time of the clock: three o’clock, half past three, a quarter to four."""
+    """Return a clock time: three o’clock, half past three, a quarter to four."""
     if quarter == 0:
         return f"{number(hour)} o’clock"
     if quarter == 3:

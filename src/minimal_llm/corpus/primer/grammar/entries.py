@@ -1,4 +1,4 @@
-"""The entries of the lexicon: what a line of nouns.yaml, verbs.yaml and the like may say, and the forms it has."""
+"""The entries of the lexicon: the keys they have in nouns.yaml, verbs.yaml etc., and their forms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Kind = Literal["person", "animal", "thing"]
 
 
 class Noun(Entry):
-    """A noun. `g: mf` is a person of either gender (doctor: médico, médica)."""
+    """A noun. `g: mf` marks a person of either gender (doctor: médico, médica)."""
 
     en: str = Field(min_length=1)
     es: str = Field(min_length=1)
@@ -24,7 +24,7 @@ class Noun(Entry):
     en_f: str | None = None  # the English feminine: queen
     es_pl: str | None = None
     es_f: str | None = None
-    mass: bool = False  # milk: no plural, no a
+    mass: bool = False  # milk: no plural, no "a"
     plural_only: bool = False  # scissors: en and es are plural forms
     proper: bool = False  # Monday: no article in English
     at: Literal["in", "on", "at"] = "in"  # on the beach
@@ -32,15 +32,15 @@ class Noun(Entry):
     kind: Kind = "thing"
 
     @model_validator(mode="after")
-    def _forms_are_there(self) -> Noun:
+    def _forms_are_consistent(self) -> Noun:
         if self.g == "mf" and self.kind != "person":
-            raise ValueError("g: mf is for persons")
+            raise ValueError("g: mf is only for persons")
         if self.g != "mf" and (self.es_f or self.en_f):
-            raise ValueError("es_f and en_f need g: mf")
+            raise ValueError("es_f and en_f require g: mf")
         if " " in self.es and not (self.plural_only or self.mass or self.es_pl or " de " in self.es):
-            raise ValueError("a Spanish noun of several words without 'de' needs es_pl")
+            raise ValueError("a Spanish noun of several words without 'de' requires es_pl")
         if self.mass and self.plural_only:
-            raise ValueError("mass and plural_only exclude each other")
+            raise ValueError("mass and plural_only are mutually exclusive")
         return self
 
     def english(self, gender: Gender, many: bool) -> str:
@@ -75,7 +75,7 @@ class Noun(Entry):
 
 
 class Verb(Entry):
-    """A verb, or a verb with what follows it: `ride a bike`, `montar en bicicleta` (the first word changes)."""
+    """A verb, possibly with words after it, which never change: `ride a bike`, `montar en bicicleta`."""
 
     en: str = Field(min_length=1)
     es: str = Field(min_length=1)
@@ -89,7 +89,7 @@ class Verb(Entry):
 
 
 class Adjective(Entry):
-    """An adjective. `pos: before` stands before the Spanish noun (buen, gran)."""
+    """An adjective. `pos: before` puts it before the Spanish noun (buen, gran)."""
 
     en: str = Field(min_length=1)
     es: str = Field(min_length=1)
@@ -107,17 +107,17 @@ class Adjective(Entry):
 
     @cached_property
     def comparative(self) -> str:
-        """Return bigger, more beautiful."""
+        """Return the English comparative: bigger, more beautiful."""
         return self.comp or english.comparative(self.en)
 
     @cached_property
     def superlative(self) -> str:
-        """Return biggest, most beautiful."""
+        """Return the English superlative: biggest, most beautiful."""
         return self.sup or english.superlative(self.en)
 
 
 class Phrase(Entry):
-    """Fixed words that mean the same: `in the morning`, `por la mañana`."""
+    """A fixed phrase and its translation: `in the morning`, `por la mañana`."""
 
     en: str = Field(min_length=1)
     es: str = Field(min_length=1)
@@ -136,12 +136,12 @@ class Names(Entry):
         every = [*self.f, *self.m, *self.towns, *self.pets]
         twice = sorted({name for name in every if every.count(name) > 1})
         if twice:
-            raise ValueError(f"named twice: {', '.join(twice)}")
+            raise ValueError(f"duplicate names: {', '.join(twice)}")
         return self
 
 
 class Tag(Entry):
-    """What a tag means. A noun's tags take the `kind` of its main tag; `of` is a tag that includes this one."""
+    """The meaning of a tag. `of` is the tag that includes it; `kind` applies to the nouns that have it."""
 
     about: str
     of: str | None = None

@@ -1,4 +1,4 @@
-"""The lexicon: paired English and Spanish words with their forms, read from `data/`."""
+"""The lexicon: pairs of English and Spanish words with their forms, read from `words/`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ E_ = TypeVar("E_", bound=Entry)
 
 @dataclass(frozen=True)
 class EnglishVerb:
-    """The forms of an English verb, and what follows it."""
+    """The forms of an English verb, and the words after it."""
 
     base: str
     third: str
@@ -31,7 +31,7 @@ class EnglishVerb:
 
 @dataclass(frozen=True)
 class SpanishVerb:
-    """The forms of a Spanish verb, whether it is reflexive, and what follows it."""
+    """The forms of a Spanish verb, whether it is reflexive, and the words after it."""
 
     forms: conjugation.Verb
     reflexive: bool
@@ -40,7 +40,7 @@ class SpanishVerb:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Every word that the frames may draw or name, by its lemma in either language."""
+    """Every word that frames may draw or name."""
 
     nouns: tuple[Noun, ...]
     verbs: tuple[Verb, ...]
@@ -53,21 +53,16 @@ class Lexicon:
 
     @cached_property
     def noun_by(self) -> dict[str, dict[str, Noun]]:
-        """Return the nouns by lemma, per language."""
+        """Return the nouns of each language by lemma."""
         return {"en": {n.en: n for n in self.nouns}, "es": {n.es: n for n in self.nouns}}
 
     @cached_property
     def adjective_by(self) -> dict[str, dict[str, Adjective]]:
-        """Return the adjectives by lemma, per language. Where two share one, the first counts."""
+        """Return the adjectives of each language by lemma; of two with the same lemma, the first."""
         return {
             "en": {a.en: a for a in reversed(self.adjectives)},
             "es": {a.es: a for a in reversed(self.adjectives)},
         }
-
-    def tagged(self, entries: Iterable[E_], tags: Iterable[str]) -> tuple[E_, ...]:
-        """Return the entries that have one of the tags, in the order of the data file."""
-        wanted = frozenset(tags)
-        return tuple(entry for entry in entries if not wanted.isdisjoint(getattr(entry, "tags", ())))
 
 
 @cache
@@ -75,7 +70,7 @@ def load_lexicon() -> Lexicon:
     """Read and check the lexicon.
 
     Raises:
-        PrimerDataError: an entry is wrong; the message names file, entry and fault.
+        PrimerDataError: an entry is invalid; the message names the file, the entry and the problem.
     """
     tags = {
         section: {name: _entry(Tag, value, f"tags.yaml: {section}.{name}") for name, value in entries.items()}
@@ -104,7 +99,7 @@ def load_lexicon() -> Lexicon:
 
 
 def irregular_verb(infinitive: str) -> conjugation.Verb:
-    """Return the forms of a verb of irregular_es.yaml; the lexicon may lack it, as it does `haber`."""
+    """Return the forms of a verb in irregular_es.yaml, even one that is not in the lexicon, like `haber`."""
     return conjugation.Verb(infinitive, overrides=_read("irregular_es.yaml")[infinitive])
 
 
@@ -123,7 +118,7 @@ def _entry(model: type[E_], value: Any, where: str) -> E_:
 
 
 def _grouped(model: type[E_], file: str, tags: Mapping[str, Tag]) -> tuple[E_, ...]:
-    # A data file is a mapping of a tag to entries; an entry's own tags come on top, and what a tag is `of`.
+    # A data file maps main tags to entries, which can have more tags, and also get the tags that theirs are `of`.
     entries: list[E_] = []
     seen: set[tuple[str, str]] = set()
     for main, values in _read(file).items():
@@ -149,7 +144,7 @@ def _grouped(model: type[E_], file: str, tags: Mapping[str, Tag]) -> tuple[E_, .
             entry = _entry(model, {**value, **extra}, where)
             key = (value["en"], value["es"])
             if key in seen:
-                raise PrimerDataError(where, "is there twice")
+                raise PrimerDataError(where, "duplicate entry")
             seen.add(key)
             entries.append(entry)
     return tuple(entries)
@@ -222,5 +217,5 @@ def _spanish_verbs(verbs: Iterable[Verb]) -> dict[str, SpanishVerb]:
 
 
 def _heads_first(verbs: Iterable[Verb], language: Language) -> list[Verb]:
-    # "ride a bike" takes its forms from "ride". The sort is stable.
+    # "ride a bike" takes its forms from "ride", which must come first. The sort is stable.
     return sorted(verbs, key=lambda verb: " " in getattr(verb, language))

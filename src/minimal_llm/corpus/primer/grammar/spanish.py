@@ -1,4 +1,4 @@
-"""Spanish forms by rule: stress and accents, plurals, feminines, short forms, determiners, numbers, clock times."""
+"""Rules for Spanish: stress and accents, plurals, feminines, short forms, determiners, numbers, clock times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLAIN = "aeiou"
 _STRONG = "aeoáéó"
 _TO_PLAIN = str.maketrans(_ACCENTED, _PLAIN)
 _TO_ACCENTED = str.maketrans(_PLAIN, _ACCENTED)
-# The u of que, qui, gue, gui is silent; a final y sounds as a vowel.
+# The u of que, qui, gue, gui is silent.
 _NUCLEI = re.compile(r"(?:(?<=q)u(?=[eiéí])|(?<=g)u(?=[eiéí]))|([aeiouüáéíóú]+)")
 
 _ONES = _words(
@@ -30,7 +30,7 @@ _ORDINALS = _words("_ primero segundo tercero cuarto quinto sexto séptimo octav
 _SHORT = {"bueno": "buen", "malo": "mal", "primero": "primer", "tercero": "tercer"}
 _SAME_IN_FEMININE = ("mayor", "menor", "mejor", "peor", "superior", "inferior", "interior", "exterior", "marrón")
 
-# name: masculine, feminine, masculine plural, feminine plural
+# name -> masculine, feminine, masculine plural, feminine plural
 DETERMINERS: dict[str, tuple[str, str, str, str]] = {
     "el": ("el", "la", "los", "las"),
     "un": ("un", "una", "unos", "unas"),
@@ -53,7 +53,7 @@ DETERMINERS: dict[str, tuple[str, str, str, str]] = {
     "cada": ("cada", "cada", "cada", "cada"),
     "qué": ("qué", "qué", "qué", "qué"),
 }
-# The feminine of these is masculine in shape before a noun that begins with a stressed a: el agua, un hacha.
+# Before a feminine noun that begins with a stressed a, these take their masculine form: el agua, un hacha.
 _CHANGED_BEFORE_STRESSED_A = ("el", "un", "algún", "ningún")
 
 
@@ -63,7 +63,7 @@ def strip_accents(word: str) -> str:
 
 
 def stress(word: str) -> int:
-    """Return the position of the vowel that carries the stress, as the spelling says it."""
+    """Return the index of the stressed vowel according to the spelling."""
     nuclei = _syllable_nuclei(word)
     for position, letter in enumerate(word):
         if letter in _ACCENTED:
@@ -74,14 +74,14 @@ def stress(word: str) -> int:
 
 
 def with_stress(word: str, position: int) -> str:
-    """Spell an accentless word so that it is stressed on the vowel at `position`."""
+    """Return a word without accents, spelled so that the vowel at `position` is stressed."""
     if stress(word) == position and not _needs_hiatus_accent(word, position):
         return word
     return word[:position] + word[position].translate(_TO_ACCENTED) + word[position + 1 :]
 
 
 def without_needless_accent(word: str) -> str:
-    """Return a form of one syllable without its accent: guio, fie, hui, but ríe, which has two."""
+    """Return a word of one syllable without its accent: guio, fie, hui (but ríe, which has two)."""
     plain = strip_accents(word)
     if len(_syllable_nuclei(plain)) > 1 or _needs_hiatus_accent(plain, stress(word)):
         return word
@@ -89,7 +89,7 @@ def without_needless_accent(word: str) -> str:
 
 
 def extend(word: str, ending: str, cut: int = 0) -> str:
-    """Replace the last `cut` letters by `ending` and keep the stress where it was: canción + es, lava + te."""
+    """Replace the last `cut` letters with `ending`, keeping the stressed vowel: canción + es, lava + te."""
     return with_stress(strip_accents(word[: len(word) - cut]) + ending, stress(word))
 
 
@@ -115,7 +115,7 @@ def feminine(word: str) -> str:
 
 
 def adjective_forms(word: str, feminine_word: str | None = None) -> tuple[str, str, str, str]:
-    """Return masculine, feminine and their plurals. A phrase (`de madera`) does not change."""
+    """Return masculine, feminine and their plurals. A phrase (`de madera`) is invariable."""
     if " " in word:
         return word, word, word, word
     female = feminine_word or feminine(word)
@@ -138,12 +138,12 @@ def pick(forms: tuple[str, str, str, str], gender: Gender, many: bool) -> str:
 
 
 def stressed_a(noun: str) -> bool:
-    """Say whether a feminine noun takes `el`: agua, águila, hacha, but arena."""
+    """Return whether a feminine noun takes `el`: agua, águila, hacha, but not arena."""
     return re.match(r"h?[aá]", noun) is not None and stress(noun) == (1 if noun[0] == "h" else 0)
 
 
 def determiner(name: str, gender: Gender, many: bool, next_word: str, next_is_noun: bool) -> str:
-    """Return a determiner that agrees, right for the word that follows it."""
+    """Return the form of a determiner that agrees with its noun and suits the next word."""
     changed = gender == "f" and not many and name in _CHANGED_BEFORE_STRESSED_A
     if changed and next_is_noun and stressed_a(next_word):
         gender = "m"
@@ -151,7 +151,7 @@ def determiner(name: str, gender: Gender, many: bool, next_word: str, next_is_no
 
 
 def number(value: int, gender: Gender = "m", before: bool = True) -> str:
-    """Return a number below a thousand in words; `before` a noun: veintiún perros, veintiuna casas."""
+    """Return a number below a thousand in words, in the form used `before` a noun or on its own: veintiún perros."""
     if value >= 100:
         hundreds, rest = divmod(value, 100)
         if value == 100:
@@ -177,7 +177,7 @@ def ordinal(value: int) -> tuple[str, str, str, str]:
 
 
 def clock(hour: int, quarter: int) -> str:
-    """Return a time of the clock with its article: las tres, la una y media, las cuatro menos cuarto."""
+    """Return a clock time with its article: las tres, la una y media, las cuatro menos cuarto."""
     if quarter == 3:
         hour = hour % 12 + 1
     article = "la una" if hour == 1 else f"las {number(hour)}"
@@ -185,14 +185,14 @@ def clock(hour: int, quarter: int) -> str:
 
 
 def contract(text: str) -> str:
-    """Apply what depends on the next word: del, al, e before i-, u before o-."""
+    """Apply contractions and changes before certain sounds: del, al, e before i-, u before o-."""
     text = re.sub(r"\b([Dd]e|[Aa]) el\b", lambda m: m[1] + "l", text)
     text = re.sub(r"\by (?=[iíIÍ]|[hH][ií](?![aeoáéó]))", "e ", text)
     return re.sub(r"\bo (?=[oóOÓ]|[hH][oó])", "u ", text)
 
 
 def _syllable_nuclei(word: str) -> list[int]:
-    # The position of the main vowel of every syllable.
+    # The index of the main vowel of each syllable.
     nuclei = []
     for match in _NUCLEI.finditer(word):
         run = match[1]
@@ -207,7 +207,7 @@ def _syllable_nuclei(word: str) -> list[int]:
 
 
 def _needs_hiatus_accent(word: str, position: int) -> bool:
-    # búho, prohíbe: a stressed i or u beside a strong vowel, an h between them or not.
+    # búho, prohíbe: a stressed i or u next to a strong vowel, with or without an h in between.
     if word[position] not in "iu":
         return False
     return re.search(r"[aeo]h?$", word[:position]) is not None or re.match(r"h?[aeo]", word[position + 1 :]) is not None
