@@ -1,6 +1,6 @@
-"""Cleaning and the default corpus on real files of Project Gutenberg, which are not part of this repository.
+"""Cleaning and the default corpus on real Project Gutenberg files, which are not part of this repository.
 
-MINIMAL_LLM_BOOKS names a folder with the layout of a mirror (cache/epub/{id}/pg{id}.txt) and a folder irregular/.
+MINIMAL_LLM_BOOKS is a directory laid out like a mirror (cache/epub/{id}/pg{id}.txt), with a subdirectory irregular/.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PARAMS = Path(__file__).resolve().parent.parent.parent / "params.yaml"
 
 pytestmark = [
     pytest.mark.books,
-    pytest.mark.skipif(FOLDER is None, reason="MINIMAL_LLM_BOOKS names no folder with books"),
+    pytest.mark.skipif(FOLDER is None, reason="MINIMAL_LLM_BOOKS is not set to a directory of books"),
 ]
 
 ENGLISH = (11, 55, 84, 1342, 1661, 2591)
@@ -49,7 +49,7 @@ IRREGULAR = (
 )
 FILES = [f"cache/epub/{number}/pg{number}.txt" for number in LANGUAGE_OF] + [f"irregular/{name}" for name in IRREGULAR]
 
-# What only the licence, the header, the footer and the transcribers say.
+# Phrases used only in licenses, headers, footers and by transcribers.
 TELL_TALES = re.compile(
     r"project\s+gutenberg|gutenberg\.(?:org|net)|gutenberg-tm|\be-?text|\bebook|electronic work|^\W*produced by|"
     r"prepared by|transcri(?:ber|pci[oó]n|ptor)|preparer|proofread|pgdp|\*\*\*|small print|https?://|www\.|"
@@ -57,8 +57,8 @@ TELL_TALES = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 
-# What the files have between their markers that is not of the book, as the first words of its paragraphs. Made by
-# reading the files, not by running the program.
+# The first words of the paragraphs between the markers that do not belong to the book. Compiled by reading the files,
+# not by running the program.
 NOT_OF_THE_BOOK = (
     "produced by",
     "e text prepared by",
@@ -91,8 +91,8 @@ def words(text: str) -> str:
 
 
 def naive_paragraphs(name: str) -> Iterator[str]:
-    """The words of each paragraph between the markers, found in the simplest way there is; no pattern is shared
-    with the program."""
+    """Yield the words of each paragraph between the markers, found in the simplest possible way, without any of the
+    program's patterns."""
     raw = path_of(name).read_bytes()
     text = raw.decode("latin-1" if "latin1" in name else "utf-8-sig").replace("\r\n", "\n")
     start, end = 0, len(text)
@@ -120,13 +120,13 @@ def naive_paragraphs(name: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_nothing_of_the_licence_and_of_the_transcribers_is_left(name: str) -> None:
+def test_no_license_or_transcribers_text_is_left(name: str) -> None:
     left = [paragraph[:100] for paragraph in cleaned(name) if TELL_TALES.search(paragraph)]
     assert left == []
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_no_paragraph_of_the_book_is_lost_and_all_stay_in_order(name: str) -> None:
+def test_no_paragraph_is_lost_or_reordered(name: str) -> None:
     kept = [words(paragraph) for paragraph in cleaned(name)]
     expected = [told for told in naive_paragraphs(name) if not told.startswith(NOT_OF_THE_BOOK)]
     if name.endswith("old1993.txt"):
@@ -144,7 +144,7 @@ def test_paragraphs_are_clean_lines(name: str) -> None:
         assert not re.search(r"(?<!_)_(?!_)", paragraph)
 
 
-def test_every_whole_book_is_accepted_in_seconds() -> None:
+def test_every_complete_book_is_accepted_quickly() -> None:
     began = time.process_time()
     for number, language in LANGUAGE_OF.items():
         book = check_book(path_of(f"cache/epub/{number}/pg{number}.txt").read_bytes(), number, language)
@@ -154,13 +154,13 @@ def test_every_whole_book_is_accepted_in_seconds() -> None:
 
 
 @pytest.mark.parametrize(("number", "language"), [(11, "es"), (320, "en"), (14765, "en")])
-def test_no_book_is_accepted_in_the_other_language(number: int, language: Language) -> None:
+def test_no_book_is_accepted_as_the_other_language(number: int, language: Language) -> None:
     with pytest.raises(CorpusError, match="not in the language"):
         check_book(path_of(f"cache/epub/{number}/pg{number}.txt").read_bytes(), number, language)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reason"),
     [
         ("http404_as.txt", "HTML page"),
         ("pg61202.nomarkers.txt", "END marker"),
@@ -170,20 +170,20 @@ def test_no_book_is_accepted_in_the_other_language(number: int, language: Langua
         ("pg17340.latin1.txt", None),
     ],
 )
-def test_irregular_files_as_a_mirror_would_give_them(name: str, told: str | None) -> None:
+def test_irregular_files_are_accepted_or_rejected_like_downloads(name: str, reason: str | None) -> None:
     raw = path_of(f"irregular/{name}").read_bytes()
     language: Language = "es" if "17340" in name or "61202" in name else "en"
-    if told is None:
+    if reason is None:
         assert check_book(raw, 1, language).paragraphs
     else:
-        with pytest.raises(CorpusError, match=told):
+        with pytest.raises(CorpusError, match=reason):
             check_book(raw, 1, language)
 
 
-def test_other_versions_of_a_file_give_the_same_book() -> None:
+def test_different_versions_of_a_file_give_the_same_book() -> None:
     assert cleaned("irregular/pg17340.latin1.txt") == cleaned("cache/epub/17340/pg17340.txt")
     assert cleaned("irregular/pg1342.2026lf.txt") == cleaned("cache/epub/1342/pg1342.txt")
-    # corrected in one place since
+    # one correction was made in between
     bare, marked = cleaned("irregular/pg61202.nomarkers.txt"), cleaned("cache/epub/61202/pg61202.txt")
     assert len(bare) == len(marked)
     assert sum(one != other for one, other in zip(bare, marked, strict=True)) == 1
@@ -202,7 +202,7 @@ def test_headers(number: int, title: str, authors: tuple[str, ...]) -> None:
     assert (found.title, found.authors) == (title, authors)
 
 
-def test_the_same_files_given_as_text_files_are_cleaned_too() -> None:
+def test_book_files_given_as_text_files_are_cleaned_too() -> None:
     assert FOLDER is not None
     [document] = read_documents([str(FOLDER / "irregular" / "pg61202.nomarkers.txt")])
     assert document.language == "es"
@@ -210,7 +210,7 @@ def test_the_same_files_given_as_text_files_are_cleaned_too() -> None:
 
 
 @pytest.mark.parametrize("ending", ["\r\n", "\r\r\n", "\r"])
-def test_line_ends_make_no_difference(ending: str) -> None:
+def test_line_endings_make_no_difference(ending: str) -> None:
     text = decode(path_of("cache/epub/320/pg320.txt").read_bytes())[0]
     assert clean_book(decode(text.replace("\n", ending).encode())[0]) == clean_book(text)
 
@@ -221,7 +221,9 @@ def server() -> Iterator[MirrorServer]:
         yield running
 
 
-def test_the_default_corpus_twice(server: MirrorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_corpus_is_correct_and_reproducible(
+    server: MirrorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GUTENBERG_MIRRORS", server.url)
     config = load_config(PARAMS).download
     artifacts = Artifacts(tmp_path)

@@ -1,4 +1,4 @@
-"""Books that nobody wrote, in every style in which Project Gutenberg has published files since the 1990s."""
+"""Synthetic books in every file style that Project Gutenberg has used since the 1990s."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SENTENCES = {
     ),
 }
 
-_LICENCE = """
+_LICENSE = """
 Updated editions will replace the previous one.
 
 {second}THE FULL PROJECT GUTENBERG LICENSE
@@ -48,7 +48,7 @@ the terms.  1.E.  Unless you have removed all references to Project Gutenberg.
 
 @dataclass(frozen=True)
 class SyntheticBook:
-    """The text of a file with LF line ends, and the paragraphs of the book in it."""
+    """The text of a file with LF line endings, and the paragraphs of the book in it."""
 
     text: str
     paragraphs: tuple[str, ...]
@@ -59,7 +59,7 @@ class SyntheticBook:
 
 
 def story(language: str, count: int) -> list[str]:
-    """Return `count` different paragraphs; there are some thousands."""
+    """Return `count` different paragraphs, up to several thousand."""
     starts, middles, ends = _SENTENCES[language]
     sentences = [f"{a} {b} {c}." for a, b, c in product(starts, middles, ends)]
     return [
@@ -70,7 +70,7 @@ def story(language: str, count: int) -> list[str]:
 
 
 def synthetic_book(language: str, paragraphs: int = 40, style: Style = "modern") -> SyntheticBook:
-    """Return a book in `language` as a file of that style: header, title page, paragraphs, footer, licence."""
+    """Return a book in `language` as a file of that style: header, title page, paragraphs, footer and license."""
     body = [TITLES[language], AUTHOR, *story(language, paragraphs)]
     wrapped = "\n\n".join(_wrap(paragraph) for paragraph in body)
     top, bottom = _frame(style, TITLES[language])
@@ -88,21 +88,21 @@ def header(title: str, author: str = AUTHOR, language: str = "English") -> str:
 
 def _frame(style: Style, title: str) -> tuple[str, str]:
     capitals = title.upper()
-    licence = _LICENCE.format(second="")
-    old_licence = _LICENCE.format(second="*** START: FULL LICENSE ***\n\n")
+    terms = _LICENSE.format(second="")
+    old_terms = _LICENSE.format(second="*** START: FULL LICENSE ***\n\n")
     file_line = "***** This file should be named 1-8.txt or 1-8.zip *****\n\nProduced by A Volunteer\n"
     match style:
         case "modern":
             return (
                 f"{header(title)}\n*** START OF THE PROJECT GUTENBERG EBOOK {capitals} ***",
-                f"*** END OF THE PROJECT GUTENBERG EBOOK {capitals} ***\n{licence}",
+                f"*** END OF THE PROJECT GUTENBERG EBOOK {capitals} ***\n{terms}",
             )
         case "older":
             return (
                 f"{header(title)}\n*** START OF THIS PROJECT GUTENBERG EBOOK {capitals[:9]} ***\n\n\n\n"
                 "Produced by A Volunteer and the Online Distributed\nProofreading Team at http://www.pgdp.net\n",
                 f"End of Project Gutenberg's {title}, by {AUTHOR}\n\n"
-                f"*** END OF THIS PROJECT GUTENBERG EBOOK {capitals[:9]} ***\n\n{file_line}{old_licence}",
+                f"*** END OF THIS PROJECT GUTENBERG EBOOK {capitals[:9]} ***\n\n{file_line}{old_terms}",
             )
         case "tight":
             return (
@@ -110,12 +110,12 @@ def _frame(style: Style, title: str) -> tuple[str, str]:
                 "E-text prepared by A Volunteer\n\n\nNote: Project Gutenberg also has an HTML version of this\n"
                 "      file which includes the original illustrations.\n      (http://www.gutenberg.net/1/1-h.htm)\n\n"
                 "      Images of the original pages are available.  See\n      https://archive.example/lamp\n",
-                f"***END OF THE PROJECT GUTENBERG EBOOK {capitals}***\n\n\n******* {file_line}{old_licence}",
+                f"***END OF THE PROJECT GUTENBERG EBOOK {capitals}***\n\n\n******* {file_line}{old_terms}",
             )
         case "wrapped":
             return (
                 f"{header(title)}\n*** START OF THE PROJECT GUTENBERG EBOOK {capitals}: OR,\nTHE LONG WAY HOME ***",
-                f"*** END OF THE PROJECT GUTENBERG EBOOK {capitals}: OR,\nTHE LONG WAY HOME ***\n{licence}",
+                f"*** END OF THE PROJECT GUTENBERG EBOOK {capitals}: OR,\nTHE LONG WAY HOME ***\n{terms}",
             )
         case "small_print":
             return (
@@ -132,7 +132,7 @@ def _frame(style: Style, title: str) -> tuple[str, str]:
             return (
                 "",
                 f"End of the Project Gutenberg EBook of {title}, by\n{AUTHOR}\n\n"
-                f"*** END OF THIS PROJECT GUTENBERG EBOOK {capitals} ***\n\n{file_line}{old_licence}",
+                f"*** END OF THIS PROJECT GUTENBERG EBOOK {capitals} ***\n\n{file_line}{old_terms}",
             )
         case "bare":
             return "", ""

@@ -1,10 +1,10 @@
-"""A mirror of Project Gutenberg on loopback that can go wrong in every way.
+"""A fake Project Gutenberg mirror on loopback that can fail in every way.
 
     with mirror(books={11: raw}) as server:
-        server.serve(11, status(503), body(raw))   # the first answer, then the last one for ever
+        server.serve(11, status(503), body(raw))   # the first response; the last one is repeated forever
         ... server.url ... server.requests
 
-Only 127.0.0.1 is bound, on a free port, and everything ends with the `with`.
+It binds a free port of 127.0.0.1 and shuts down at the end of the `with` block.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOT_FOUND_PAGE = b"<!DOCTYPE html>\n<html><head><title>404 | Not here</title></h
 
 
 class MirrorServer(ThreadingHTTPServer):
-    """Its answers, and the requests that it has seen (path and headers)."""
+    """Sends scripted responses and records the requests it receives (paths and headers)."""
 
     daemon_threads = True
     block_on_close = False
@@ -43,7 +43,7 @@ class MirrorServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def serve(self, number: int, *answers: Answer) -> None:
-        """Give these answers to requests for a book, one after the other; the last one stays."""
+        """Send these responses to requests for a book, in order; the last one is repeated."""
         self._answers[book_path(number)] = list(answers)
 
     def answer(self, path: str) -> Answer:
@@ -59,7 +59,7 @@ class MirrorServer(ThreadingHTTPServer):
         return True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep quiet: clients that hang up are part of the tests."""
+        """Stay silent: clients that hang up are part of the tests."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.headers_seen.append(dict(self.headers))
         self.server.answer(self.path)(self)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the method that it replaces
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - name given by the base class
         pass
 
     def reply(self, code: int, headers: Mapping[str, str], content: bytes) -> None:
@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def mirror(books: Mapping[int, bytes] | None = None, folder: Path | None = None) -> Iterator[MirrorServer]:
-    """Serve `books` by number, and the files below `folder` (the layout of a mirror); anything else is a 404."""
+    """Serve `books` by number and the files in `folder` (laid out like a mirror); everything else is a 404."""
     server = MirrorServer(folder)
     for number, raw in (books or {}).items():
         server.serve(number, body(raw))
@@ -103,7 +103,7 @@ def book_path(number: int) -> str:
 
 
 def refused_url() -> str:
-    """Return the URL of a port on which nothing listens."""
+    """Return the URL of a port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -111,7 +111,7 @@ def refused_url() -> str:
 
 @contextmanager
 def closed_at_once() -> Iterator[str]:
-    """Yield the URL of a port that accepts connections and closes them without a word, as some firewalls do."""
+    """Yield the URL of a port that accepts connections and closes them without a response, as some firewalls do."""
 
     class Closer(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -128,13 +128,13 @@ def closed_at_once() -> Iterator[str]:
 
 
 def body(raw: bytes, content_type: str = "text/plain", encoding: str = "") -> Answer:
-    """200 with the whole body."""
+    """Send status 200 with the complete body."""
     headers = {"Content-Type": content_type, "Content-Length": str(len(raw))}
     return lambda handler: handler.reply(200, headers | ({"Content-Encoding": encoding} if encoding else {}), raw)
 
 
 def status(code: int, page: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-    """Another status, with a Retry-After among the headers perhaps."""
+    """Send another status, with additional headers such as Retry-After."""
     all_headers = {"Content-Length": str(len(page)), **(headers or {})}
     return lambda handler: handler.reply(code, all_headers, page)
 
@@ -144,7 +144,7 @@ def redirect(url: str) -> Answer:
 
 
 def truncated(raw: bytes, keep: int) -> Answer:
-    """Announce all bytes, send some, hang up."""
+    """Announce all bytes, send only some, then hang up."""
 
     def answer(handler: Handler) -> None:
         handler.reply(200, {"Content-Length": str(len(raw)), "Connection": "close"}, raw[:keep])
@@ -154,7 +154,7 @@ def truncated(raw: bytes, keep: int) -> Answer:
 
 
 def cut_off(raw: bytes, keep: int) -> Answer:
-    """Announce no length, send some, hang up: as if the text ended there."""
+    """Send only some bytes without a Content-Length, then hang up, as if the text ended there."""
 
     def answer(handler: Handler) -> None:
         handler.reply(200, {"Connection": "close"}, raw[:keep])
@@ -164,7 +164,7 @@ def cut_off(raw: bytes, keep: int) -> Answer:
 
 
 def hang(after: bytes = b"") -> Answer:
-    """Accept the request and say nothing; or send the beginning of a body and then nothing."""
+    """Accept the request and never respond, or stop after the beginning of the body."""
 
     def answer(handler: Handler) -> None:
         if after:
@@ -176,7 +176,7 @@ def hang(after: bytes = b"") -> Answer:
 
 
 def hang_up() -> Answer:
-    """Close the connection without a word."""
+    """Close the connection without a response."""
 
     def answer(handler: Handler) -> None:
         handler.close_connection = True
@@ -185,7 +185,7 @@ def hang_up() -> Answer:
 
 
 def slow(raw: bytes, pieces: int, pause: float) -> Answer:
-    """Send the body in pieces with pauses of some seconds between them."""
+    """Send the body in pieces, with a pause (in seconds) between them."""
 
     def answer(handler: Handler) -> None:
         handler.reply(200, {"Content-Length": str(len(raw))}, b"")
@@ -199,7 +199,7 @@ def slow(raw: bytes, pieces: int, pause: float) -> Answer:
 
 
 def endless(piece: bytes = b"all work and no play \n" * 1000) -> Answer:
-    """A body without a length and without an end."""
+    """Send an endless body without a Content-Length."""
 
     def answer(handler: Handler) -> None:
         handler.reply(200, {"Connection": "close"}, b"")

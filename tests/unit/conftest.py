@@ -1,4 +1,4 @@
-"""The corpus that the tests of the primer read, written once a session."""
+"""The primer corpus shared by unit tests, generated once per session."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ PRIMER_SEED = 1234
 
 @pytest.fixture(scope="session")
 def primer() -> list[Document]:
-    """The primer as `make train` writes it."""
+    """The primer as `make train` generates it."""
     return primer_documents(PRIMER_MEGABYTES, PRIMER_SEED)

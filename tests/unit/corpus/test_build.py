@@ -1,4 +1,4 @@
-"""The corpus and its manifest, from every source."""
+"""Building the corpus and its manifest from every source."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def build(folder: Path, *mirrors: str, **changes: Any) -> Artifacts:
     return artifacts
 
 
-def test_the_corpus_holds_what_the_manifest_says(server: MirrorServer, tmp_path: Path) -> None:
+def test_the_manifest_describes_the_corpus(server: MirrorServer, tmp_path: Path) -> None:
     artifacts = build(tmp_path, server.url, megabytes_per_language=1)
     manifest = read_manifest(artifacts.corpus_manifest)
     raw = artifacts.corpus.read_bytes()
@@ -74,12 +74,12 @@ def test_the_corpus_holds_what_the_manifest_says(server: MirrorServer, tmp_path:
     assert (manifest.source, manifest.requested_source, manifest.fallback) == ("gutenberg", "gutenberg", False)
 
 
-def test_the_languages_take_turns(server: MirrorServer, tmp_path: Path) -> None:
+def test_the_languages_alternate(server: MirrorServer, tmp_path: Path) -> None:
     manifest = read_manifest(build(tmp_path, server.url, megabytes_per_language=1).corpus_manifest)
     assert [entry.language for entry in manifest.documents] == ["en", "es", "en", "es", "en"]
 
 
-def test_one_large_book_stands_between_many_small_ones(tmp_path: Path) -> None:
+def test_one_large_book_is_placed_between_many_small_ones(tmp_path: Path) -> None:
     for number in range(6):
         (tmp_path / f"en{number}.txt").write_text("\n\n".join(story("en", 10)), encoding="utf-8")
     (tmp_path / "es.txt").write_text("\n\n".join(story("es", 60)), encoding="utf-8")
@@ -94,7 +94,9 @@ def test_later_stages_read_the_documents_with_their_languages(server: MirrorServ
     assert corpus.documents[:2] == (("en", EN[1].paragraphs), ("es", ES[4].paragraphs))
 
 
-def test_a_language_is_cut_at_a_paragraph_and_no_book_is_fetched_in_vain(server: MirrorServer, tmp_path: Path) -> None:
+def test_the_limit_cuts_between_paragraphs_and_no_unneeded_book_is_downloaded(
+    server: MirrorServer, tmp_path: Path
+) -> None:
     artifacts = build(tmp_path, server.url)
     manifest = read_manifest(artifacts.corpus_manifest)
     longest = max(len(paragraph.encode()) + 1 for book in (EN | ES).values() for paragraph in book.paragraphs)
@@ -104,14 +106,14 @@ def test_a_language_is_cut_at_a_paragraph_and_no_book_is_fetched_in_vain(server:
         assert paragraphs == (EN | ES)[int(entry.id.removeprefix("pg"))].paragraphs[: entry.paragraphs]
 
 
-def test_a_list_that_ends_too_early_is_said(
+def test_a_list_of_books_that_is_too_short_is_reported(
     server: MirrorServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build(tmp_path, server.url, megabytes_per_language=2)
-    assert "en: the list of books ends at 0.0" in capsys.readouterr().out
+    assert "en: all listed books together have 0.0" in capsys.readouterr().out
 
 
-def test_bytes_depend_on_nothing_but_the_texts(server: MirrorServer, tmp_path: Path) -> None:
+def test_the_bytes_depend_only_on_the_texts(server: MirrorServer, tmp_path: Path) -> None:
     one = build(tmp_path / "one", server.url)
     with mirror(BOOKS) as other:
         two = build(tmp_path / "elsewhere" / "two", refused_url(), other.url)
@@ -121,7 +123,7 @@ def test_bytes_depend_on_nothing_but_the_texts(server: MirrorServer, tmp_path: P
     assert not any(host in one.corpus_manifest.read_text(encoding="utf-8") for host in hosts)
 
 
-def test_a_second_build_asks_nobody(server: MirrorServer, tmp_path: Path) -> None:
+def test_a_second_build_downloads_nothing(server: MirrorServer, tmp_path: Path) -> None:
     first = build(tmp_path, server.url)
     before = first.corpus.read_bytes(), first.corpus_manifest.read_bytes()
     asked = len(server.requests)
@@ -141,7 +143,7 @@ def test_mirrors_come_from_the_environment(
         build_corpus(config(), 1, Artifacts(tmp_path))
 
 
-def test_without_any_mirror_the_primer_serves_and_it_is_said(
+def test_without_a_reachable_mirror_the_primer_is_used_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     artifacts = build(tmp_path / "a", refused_url())
@@ -158,7 +160,7 @@ def test_without_any_mirror_the_primer_serves_and_it_is_said(
     assert again.corpus_manifest.read_bytes() == artifacts.corpus_manifest.read_bytes()
 
 
-def test_the_primer_by_choice_is_no_fallback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_choosing_the_primer_is_not_a_fallback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     artifacts = build(tmp_path, source="primer")
     manifest = read_manifest(artifacts.corpus_manifest)
     assert (manifest.source, manifest.fallback, manifest.reason) == ("primer", False, "")
@@ -173,9 +175,7 @@ def test_without_fallback_an_unreachable_mirror_is_an_error(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("answer", [status(404), status(503), status(403)], ids=["404", "503", "403"])
-def test_a_mirror_that_answers_wrongly_is_no_reason_to_fall_back(
-    answer: Any, server: MirrorServer, tmp_path: Path
-) -> None:
+def test_a_bad_response_is_no_reason_to_fall_back(answer: Any, server: MirrorServer, tmp_path: Path) -> None:
     earlier = build(tmp_path, server.url, megabytes_per_language=0.02)
     before = earlier.corpus.read_bytes(), earlier.corpus_manifest.read_bytes()
     (earlier.raw_books / f"pg5-{sha256_of(BOOKS[5])}.txt").unlink()
@@ -187,7 +187,7 @@ def test_a_mirror_that_answers_wrongly_is_no_reason_to_fall_back(
     assert (earlier.corpus.read_bytes(), earlier.corpus_manifest.read_bytes()) == before
 
 
-def test_files_are_taken_whole_and_named_without_their_folder(tmp_path: Path) -> None:
+def test_files_are_used_completely_and_recorded_without_their_directory(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("\n\n".join(story("en", 200)), encoding="utf-8")
     artifacts = build(tmp_path / "out", source="files", files=(str(tmp_path / "mine.txt"),))
     manifest = read_manifest(artifacts.corpus_manifest)
@@ -197,7 +197,7 @@ def test_files_are_taken_whole_and_named_without_their_folder(tmp_path: Path) ->
     assert str(tmp_path) not in artifacts.corpus_manifest.read_text(encoding="utf-8")
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path) -> None:
+def test_an_unwritable_directory_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CorpusError, match="cannot be read or written") as refused:
         build(tmp_path / "file", source="primer")
@@ -205,7 +205,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path)
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"source": "gutenberg"}'])
-def test_a_manifest_that_cannot_be_used_is_refused(content: str | None, tmp_path: Path) -> None:
+def test_an_invalid_manifest_is_rejected(content: str | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "corpus_manifest.json").write_text(content, encoding="utf-8")
     with pytest.raises(CorpusError, match="corpus_manifest") as refused:
@@ -213,7 +213,7 @@ def test_a_manifest_that_cannot_be_used_is_refused(content: str | None, tmp_path
     assert refused.value.remedy == "dvc repro download"
 
 
-def test_a_manifest_of_another_shape_is_refused(tmp_path: Path) -> None:
+def test_a_manifest_with_another_structure_is_rejected(tmp_path: Path) -> None:
     artifacts = build(tmp_path, source="primer")
     good = json.loads(artifacts.corpus_manifest.read_text(encoding="utf-8"))
     changes: list[dict[str, Any]] = [
@@ -228,7 +228,7 @@ def test_a_manifest_of_another_shape_is_refused(tmp_path: Path) -> None:
             read_manifest(artifacts.corpus_manifest)
 
 
-def test_a_corpus_that_the_manifest_does_not_describe_is_refused(tmp_path: Path) -> None:
+def test_a_corpus_that_does_not_match_its_manifest_is_rejected(tmp_path: Path) -> None:
     artifacts = build(tmp_path, source="primer")
     whole = artifacts.corpus.read_bytes()
     for damaged in (whole[:-100], b"one more line\n" + whole, whole.replace(b" the ", b" a ", 1), b"\xff" + whole):

@@ -1,4 +1,4 @@
-"""Which language a text is in."""
+"""Language detection."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ dass die Königin nicht mehr wusste, was sie tun sollte. An einem Tag in dem Som
 
 
 @pytest.mark.parametrize(("text", "language"), [(ENGLISH, "en"), (SPANISH, "es"), (ENGLISH.upper(), "en")])
-def test_running_text_is_told(text: str, language: Language) -> None:
+def test_running_text_is_recognized(text: str, language: Language) -> None:
     assert detect_language(text) == language
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_paragraph_of_a_story_is_told(language: Language) -> None:
+def test_every_paragraph_of_a_story_is_recognized(language: Language) -> None:
     assert {detect_language(paragraph) for paragraph in story(language, 50)} == {language}
 
 
@@ -58,11 +58,11 @@ def test_every_paragraph_of_a_story_is_told(language: Language) -> None:
     ],
     ids=["empty", "digits", "few", "names", "ambiguous", "both", "french", "portuguese", "italian", "german"],
 )
-def test_too_little_evidence_is_none(text: str) -> None:
+def test_too_little_evidence_gives_none(text: str) -> None:
     assert detect_language(text) is None
 
 
-def test_shares_are_of_all_words_and_of_each_language() -> None:
+def test_shares_are_fractions_of_all_words() -> None:
     assert language_shares("the lamp of the harbour") == {"en": 3 / 5, "es": 0.0}
     assert language_shares("la lámpara del puerto") == {"en": 0.0, "es": 2 / 4}
     assert language_shares("") == {"en": 0.0, "es": 0.0}

@@ -1,4 +1,4 @@
-"""The data files of the primer: every entry and every frame is whole, and a broken one is refused by name."""
+"""The data files of the primer: all entries and frames are complete, and broken ones are rejected by name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from scripts import preview_frames as preview
 
+from minimal_llm.corpus.languages import LANGUAGES
 from minimal_llm.corpus.primer.frames import (
     FEWEST_SENTENCES,
     FEWEST_WORDINGS,
     KINDS,
-    LANGUAGES,
     MOST_SENTENCES,
     Frame,
     frame_files,
@@ -45,7 +45,7 @@ def test_the_lexicon_is_large() -> None:
     assert len({*lexicon.names.f, *lexicon.names.m}) >= 60
 
 
-def test_every_noun_has_a_gender_and_its_forms() -> None:
+def test_every_noun_has_a_gender_and_all_forms() -> None:
     for noun in load_lexicon().nouns:
         assert noun.g in ("m", "f", "mf"), noun
         assert noun.tags, noun
@@ -57,7 +57,7 @@ def test_every_noun_has_a_gender_and_its_forms() -> None:
                 assert noun.spanish(gender, True).split()[0].endswith("s"), noun
 
 
-def test_every_verb_has_its_forms() -> None:
+def test_every_verb_has_all_forms() -> None:
     lexicon = load_lexicon()
     for verb in lexicon.verbs:
         english = lexicon.english_verbs[verb.en]
@@ -69,7 +69,7 @@ def test_every_verb_has_its_forms() -> None:
         assert spanish.participle.endswith("o"), verb
 
 
-def test_every_adjective_has_its_forms() -> None:
+def test_every_adjective_has_all_forms() -> None:
     for adjective in load_lexicon().adjectives:
         assert all(adjective.spanish), adjective
         assert adjective.comparative, adjective
@@ -94,7 +94,7 @@ def test_there_are_many_frames_of_many_kinds(frames: dict[str, Frame]) -> None:
 
 
 @pytest.mark.parametrize("name", FRAMES)
-def test_every_frame_is_whole(frames: dict[str, Frame], name: str) -> None:
+def test_every_frame_is_complete(frames: dict[str, Frame], name: str) -> None:
     frame = frames[name]
     told = list(frame.sentences())
     assert told
@@ -147,26 +147,26 @@ def _load(folder: Path, text: str, name: str = "small_story.yaml") -> Frame:
     return load_frame(source, load_lexicon())
 
 
-def test_the_small_frame_is_right(tmp_path: Path) -> None:
+def test_the_small_frame_is_valid(tmp_path: Path) -> None:
     assert _load(tmp_path, _FRAME).id == "small_story"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "place", "problem"),
     [
-        ("hero: person", "hero: [person", "small_story.yaml", "is not YAML"),
-        ("kind: fable", "kind: fable\nkind: fable", "small_story.yaml", "there twice"),
+        ("hero: person", "hero: [person", "small_story.yaml", "is not valid YAML"),
+        ("kind: fable", "kind: fable\nkind: fable", "small_story.yaml", "duplicate key 'kind'"),
         ("kind: fable\n", "", "small_story.yaml", "kind"),
         ("kind: fable", "kind: novel", "small_story.yaml", "kind"),
         ("kind: fable", "kind: fable\nauthor: me", "small_story.yaml", "author"),
         ("id: small_story", "id: other_story", "small_story.yaml", "other_story.yaml"),
         ("pet: noun pet", "pet: noun unicorns", "slot pet", "unicorns"),
-        ("pet: noun pet", "pet: creature", "small_story.yaml", "is no slot"),
+        ("pet: noun pet", "pet: creature", "small_story.yaml", "is not a slot"),
         ("pet: noun pet", "pet: {type: noun, only: [dog, dragonette]}", "slot pet", "dragonette"),
-        ("pet: noun pet", "pet: {type: noun, only: [dog]}", "slot pet", "only 1 word"),
-        ("pet: noun pet", "pet: noun pet\n  m: person", "slot m", "something else"),
+        ("pet: noun pet", "pet: {type: noun, only: [dog]}", "slot pet", "too few matching words: 1"),
+        ("pet: noun pet", "pet: noun pet\n  m: person", "slot m", "reserved word"),
         ("pet: noun pet", "pet: noun pet\n  name: pet_name hero", "slot name", "NounSlot"),
-        ("pet: noun pet", "pet: noun pet\n  n: number 9 2", "small_story.yaml", "min must be below max"),
+        ("pet: noun pet", "pet: noun pet\n  n: number 9 2", "small_story.yaml", "min must be less than max"),
         ("pet: noun pet", "pet: noun pet\n  other: person", "small_story", "other"),
         ("{a pet} in", "{a animal} in", "sentence 1 (en)", "animal"),
         ("{un pet} en", "{una pet} en", "sentence 1 (es)", "'un'"),
@@ -181,7 +181,7 @@ def test_the_small_frame_is_right(tmp_path: Path) -> None:
         (', "In the garden, {hero} met {a pet}."', "", "small_story.yaml", "at least 2"),
     ],
 )
-def test_a_broken_frame_is_refused_by_name(tmp_path: Path, old: str, new: str, place: str, problem: str) -> None:
+def test_a_broken_frame_is_rejected_by_name(tmp_path: Path, old: str, new: str, place: str, problem: str) -> None:
     assert old in _FRAME
     with pytest.raises(PrimerDataError) as caught:
         _load(tmp_path, _FRAME.replace(old, new, 1))
@@ -194,15 +194,15 @@ def test_a_broken_frame_is_refused_by_name(tmp_path: Path, old: str, new: str, p
     ("old", "new", "problem"),
     [
         ("garden.", "garden", "does not end like a sentence"),
-        ("garden.", "garden .", "blank before"),
-        ("{Hero} saw", "{Hero}  saw", "blanks too many"),
-        ("{Hero} vio", "¿{Hero} vio", "¿ and ?"),
-        ("{Hero} saw {a pet} in the garden.", "“{Hero} saw {a pet}.", "do not pair"),
+        ("garden.", "garden .", "space before"),
+        ("{Hero} saw", "{Hero}  saw", "extra spaces"),
+        ("{Hero} vio", "¿{Hero} vio", "unpaired ¿ ?"),
+        ("{Hero} saw {a pet} in the garden.", "“{Hero} saw {a pet}.", "unpaired quotes"),
         ("{Hero} saw {a pet} in the garden.", "“I saw {a pet}”, said {hero}.", "before the closing quote"),
-        ("{Hero} vio {un pet} en el jardín.", "— He visto {un pet} —dijo {hero}.", "behind the first dash"),
-        ("{Hero} vio {un pet} en el jardín.", "“He visto {un pet}.”", "behind the closing quote"),
-        ("In the garden, {hero} met {a pet}.", "{Hero} saw {a pet} in the garden.", "same wording"),
-        (_TURN, '  - {en: ["It rained.", "It snowed."], es: ["Llovió.", "Nevó."]}\n', "ways"),
+        ("{Hero} vio {un pet} en el jardín.", "— He visto {un pet} —dijo {hero}.", "after the first dash"),
+        ("{Hero} vio {un pet} en el jardín.", "“He visto {un pet}.”", "after the closing quote"),
+        ("In the garden, {hero} met {a pet}.", "{Hero} saw {a pet} in the garden.", "duplicate wording"),
+        (_TURN, '  - {en: ["It rained.", "It snowed."], es: ["Llovió.", "Nevó."]}\n', "only 2 different texts"),
     ],
 )
 def test_proofreading_finds(tmp_path: Path, old: str, new: str, problem: str) -> None:
@@ -233,7 +233,7 @@ def test_proofreading_finds(tmp_path: Path, old: str, new: str, problem: str) ->
         ("nouns.yaml", lambda t: t.replace("{en: cow, es: vaca", "{en: doctor, es: vaca"), "doctor", "two nouns"),
         ("nouns.yaml", lambda t: t.replace("{en: cow, es: vaca, g: f}", "cow"), "cow", "not an entry"),
         ("nouns.yaml", lambda t: t + "\nstuff:\n  - {en: x, es: y, g: m}\n", "x", "tags.yaml"),
-        ("nouns.yaml", lambda t: t.replace("job:", "job: [", 1), "nouns.yaml", "not YAML"),
+        ("nouns.yaml", lambda t: t.replace("job:", "job: [", 1), "nouns.yaml", "not valid YAML"),
         ("nouns.yaml", lambda t: "- a\n- b\n", "nouns.yaml", "mapping"),
         ("verbs.yaml", lambda t: t.replace("stem: ue", "stem: uo", 1), "fly", "stem"),
         ("verbs.yaml", lambda t: t.replace("es: caminar", "es: camino", 1), "walk", "infinitive"),
@@ -247,7 +247,7 @@ def test_proofreading_finds(tmp_path: Path, old: str, new: str, problem: str) ->
         ("tags.yaml", lambda t: t.replace("about: everybody", "says: everybody", 1), "nouns.person", "about"),
     ],
 )
-def test_a_broken_lexicon_is_refused_by_name(
+def test_a_broken_lexicon_is_rejected_by_name(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     file: str,

@@ -1,4 +1,4 @@
-"""The rules of both languages, one by one, against forms that were written down by hand."""
+"""The grammar rules of both languages, checked against forms written by hand."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _spanish(infinitive: str) -> Verb:
         ("a “old” map", "An “old” map."),
     ],
 )
-def test_a_becomes_an_by_sound(text: str, expected: str) -> None:
+def test_a_or_an_follows_the_sound(text: str, expected: str) -> None:
     assert finish(text + ".", "en") == expected
 
 
@@ -130,7 +130,7 @@ def test_english_verbs(base: str, third: str, past: str, participle: str, ing: s
     assert (verb.third, verb.past, verb.participle, verb.ing) == (third, past, participle, ing)
 
 
-def test_a_verb_keeps_what_follows_it() -> None:
+def test_the_words_after_a_verb_are_kept() -> None:
     verb = load_lexicon().english_verbs["ride a bike"]
     assert (verb.past, verb.rest) == ("rode", " a bike")
 
@@ -156,7 +156,7 @@ def test_a_verb_keeps_what_follows_it() -> None:
         ("bent", "more bent", "most bent"),
     ],
 )
-def test_english_degrees(adjective: str, comparative: str, superlative: str) -> None:
+def test_english_comparatives(adjective: str, comparative: str, superlative: str) -> None:
     entry = load_lexicon().adjective_by["en"][adjective]
     assert (entry.comparative, entry.superlative) == (comparative, superlative)
 
@@ -465,7 +465,7 @@ def test_spanish_gerunds_and_participles(infinitive: str, gerund: str, participl
     assert (verb.gerund, verb.participle) == (gerund, participle)
 
 
-def test_a_verb_that_the_lexicon_lacks() -> None:
+def test_an_irregular_verb_outside_the_lexicon() -> None:
     assert irregular_verb("haber").finite["pres"] == ("he", "has", "ha", "hemos", "habéis", "han")
 
 
@@ -481,11 +481,11 @@ def test_a_verb_that_the_lexicon_lacks() -> None:
         ("pon", "te", "ponte"),
     ],
 )
-def test_pronouns_behind_a_verb(form: str, pronoun: str, joined: str) -> None:
+def test_pronouns_attached_to_a_verb(form: str, pronoun: str, joined: str) -> None:
     assert attach(form, pronoun) == joined
 
 
-def test_sentences_begin_with_a_capital_and_keep_speech_together() -> None:
+def test_sentences_are_capitalized_and_keep_speech_together() -> None:
     assert finish("¿dónde está? no lo sé.", "es") == "¿Dónde está? No lo sé."
     assert finish("ana said: “come here.”", "en") == "Ana said: “Come here.”"
     assert sentences("—¿Qué pasa? —preguntó Ana—. No veo. Luis rio.") == [

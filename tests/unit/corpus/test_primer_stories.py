@@ -1,4 +1,4 @@
-"""What the primer is as a corpus: its size and order, the same bytes everywhere, little repetition, clean text."""
+"""The primer as a corpus: size, order, determinism, little repetition and clean text."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_other_sizes(megabytes: float) -> None:
     assert 0.97 * megabytes * 1e6 < size <= megabytes * 1e6
 
 
-def test_every_document_says_what_it_is(primer: list[Document]) -> None:
+def test_every_document_has_a_valid_id_title_and_hash(primer: list[Document]) -> None:
     assert len({document.id for document in primer}) == len(primer)
     for document in primer:
         content = "\n".join(document.paragraphs).encode()
@@ -82,7 +82,7 @@ def test_every_document_says_what_it_is(primer: list[Document]) -> None:
         assert 6 <= sum(len(sentences(paragraph)) for paragraph in document.paragraphs) <= 40, document.id
 
 
-def test_the_two_versions_of_a_story_stand_far_apart(primer: list[Document]) -> None:
+def test_the_two_versions_of_a_story_are_far_apart(primer: list[Document]) -> None:
     place = {document.id: at for at, document in enumerate(primer)}
     apart = [
         abs(at - place[one[:-2] + "es"]) for one, at in place.items() if one[:-2] + "es" in place and one[-2:] == "en"
@@ -97,17 +97,15 @@ def test_languages_alternate(primer: list[Document]) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_in_every_process() -> None:
-    digests = set()
-    for hash_seed in ("0", "1234"):
-        environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run(
-            [sys.executable, "-c", _DIGEST], capture_output=True, text=True, check=True, env=environment, timeout=60
-        )
-        digests.add(done.stdout.strip())
-    assert digests == {_digest(0.2, 5)}
+    other_hash_seed = "1234" if os.environ.get("PYTHONHASHSEED") != "1234" else "4321"
+    environment = os.environ | {"PYTHONHASHSEED": other_hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", _DIGEST], capture_output=True, text=True, check=True, env=environment, timeout=60
+    )
+    assert done.stdout.strip() == _digest(0.2, 5)
 
 
-def test_another_seed_gives_other_stories() -> None:
+def test_a_different_seed_gives_different_stories() -> None:
     one, other = primer_documents(0.1, 1), primer_documents(0.1, 2)
     assert {tuple(document.paragraphs) for document in one}.isdisjoint(tuple(d.paragraphs) for d in other)
 
@@ -124,7 +122,7 @@ def test_a_larger_corpus_begins_with_the_same_stories() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
-def test_hardly_a_sentence_repeats(primer: list[Document], language: Language) -> None:
+def test_less_than_one_percent_of_the_sentences_repeat(primer: list[Document], language: Language) -> None:
     told = _sentences(primer, language)
     assert (len(told) - len(set(told))) / len(told) < 0.01
 
@@ -135,7 +133,7 @@ def test_the_vocabulary_is_large(primer: list[Document], language: Language) -> 
     assert len(words) >= 2500
 
 
-def test_every_frame_and_kind_is_told_equally_often() -> None:
+def test_all_frames_are_used_equally_often() -> None:
     frames = load_frames()
     assert len(frames) >= 120
     stories = StoryWriter(frames, 9).stories()
@@ -143,7 +141,7 @@ def test_every_frame_and_kind_is_told_equally_often() -> None:
     assert set(counts.values()) == {2}
 
 
-def test_nothing_is_left_unfilled(primer: list[Document]) -> None:
+def test_no_slot_is_left_unfilled(primer: list[Document]) -> None:
     for document in primer:
         for text in (document.title, *document.paragraphs):
             assert not re.search(r"[{}\[\]<>|=@_#\"]|  | [,.;:!?]|\bNone\b", text), text
@@ -176,7 +174,7 @@ def test_spanish_punctuation(primer: list[Document]) -> None:
             assert not re.search(r"\by (?:[Ii]|[Hh]i[^aeo])|\bo [Hh]?[Oo]", paragraph), paragraph
 
 
-def test_speech_has_the_style_of_its_language(primer: list[Document]) -> None:
+def test_direct_speech_follows_the_style_of_each_language(primer: list[Document]) -> None:
     english = "\n".join(_texts(primer, "en"))
     spanish = "\n".join(_texts(primer, "es"))
     assert len(re.findall(r"[,?!]” (?:said|asked|cried|\w+ed|[A-Z]\w+ (?:said|asked))", english)) > 500
@@ -200,7 +198,7 @@ def test_validation_shares_no_sentences_with_training(primer: list[Document], la
     assert sum(one in known for one in told["val"]) / len(told["val"]) < 0.01
 
 
-def test_a_story_tells_of_the_same_people_in_both_languages(primer: list[Document]) -> None:
+def test_both_versions_of_a_story_have_the_same_people(primer: list[Document]) -> None:
     names = load_lexicon().names
     known = {*names.f, *names.m, *names.pets}
     by_id = {document.id: document for document in primer}
@@ -219,7 +217,7 @@ def test_a_story_tells_of_the_same_people_in_both_languages(primer: list[Documen
     assert compared > 1000
 
 
-def test_the_default_vocabulary_can_be_made_of_it_so_that_the_fallback_trains(primer: list[Document]) -> None:
+def test_the_primer_is_large_enough_for_the_default_vocabulary(primer: list[Document]) -> None:
     config = load_config(ROOT / "params.yaml")
     sides = split_documents(
         [(d.language, d.paragraphs) for d in primer], config.split.validation_fraction, config.split.block_bytes

@@ -1,4 +1,4 @@
-"""The source `files`: what can be given, what is made of it, and what is refused."""
+"""The source `files`: what it accepts, what documents it produces, and what it rejects."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def test_a_file_of_project_gutenberg_is_cleaned_as_a_book(style: Style, tmp_path
         assert (document.title, document.author) == (TITLES["en"], AUTHOR)
 
 
-def test_a_text_of_ones_own_is_not_cleaned(tmp_path: Path) -> None:
+def test_an_ordinary_text_is_not_cleaned(tmp_path: Path) -> None:
     paragraphs = [*story("en", 3), "the_name = other_name", "* * *", "Produced by us, see https://example.org"]
     [document] = read_documents([write(tmp_path / "own.txt", paragraphs)])
     assert document.paragraphs == tuple(paragraphs)
 
 
-def test_a_paragraph_a_line_is_seen(tmp_path: Path) -> None:
+def test_one_paragraph_per_line_is_recognized(tmp_path: Path) -> None:
     lines = story("en", 20)
     (tmp_path / "tight.txt").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "corpus.txt").write_text("\n".join([*lines[:10], "", *lines[10:]]), encoding="utf-8")
@@ -64,7 +64,7 @@ def test_patterns_are_sorted_and_no_file_is_read_twice(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "reason"),
     [
         ("missing.txt", None, "does not exist"),
         ("none*.txt", None, "matches no file"),
@@ -73,40 +73,40 @@ def test_patterns_are_sorted_and_no_file_is_read_twice(tmp_path: Path, monkeypat
         ("binary.txt", b"GIF89a\x00\x01", "binary"),
         ("other.txt", "El niño está aquí, ¿no es él?".encode("cp850"), "neither UTF-8"),
         ("damaged.txt", "ñ ñ ñ ñ ".encode() + b"\xf1", "damaged UTF-8"),
-        (".", None, "is a folder"),
-        ("a\0b", None, "cannot be a path|does not exist"),
-        ("x" * 300, None, "cannot be a path|does not exist"),
+        (".", None, "is a directory"),
+        ("a\0b", None, "not a valid path|does not exist"),
+        ("x" * 300, None, "not a valid path|does not exist"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_name(name: str, content: bytes | None, told: str, tmp_path: Path) -> None:
+def test_an_unusable_file_is_rejected_by_name(name: str, content: bytes | None, reason: str, tmp_path: Path) -> None:
     path = f"{tmp_path}/{name}"
     if content is not None:
         Path(path).write_bytes(content)
-    with pytest.raises(CorpusError, match=told) as refused:
+    with pytest.raises(CorpusError, match=reason) as refused:
         read_documents([path])
     assert refused.value.exit_code == 2
     assert refused.value.remedy
     assert name in refused.value.message or name == "."
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_rejected_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CorpusError, match="not a regular file"):
         expand([str(tmp_path / "pipe")])
 
 
-def test_a_folder_comes_with_the_pattern_to_use(tmp_path: Path) -> None:
+def test_the_error_for_a_directory_suggests_a_pattern(tmp_path: Path) -> None:
     with pytest.raises(CorpusError) as refused:
         expand([str(tmp_path)])
     assert str(tmp_path / "*.txt") in refused.value.remedy
 
 
-def test_no_file_at_all_is_refused() -> None:
+def test_an_empty_list_of_files_is_rejected() -> None:
     with pytest.raises(CorpusError, match="no text file"):
         expand([])
 
 
-def test_a_file_of_both_languages_is_split_where_they_change(tmp_path: Path) -> None:
+def test_a_bilingual_file_is_split_where_the_language_changes(tmp_path: Path) -> None:
     english, spanish = story("en", 30), story("es", 30)
     path = write(tmp_path / "both.txt", ["I", *english[:15], "II", *spanish, *english[15:]])
     documents = read_documents([path])
@@ -128,19 +128,19 @@ def test_a_quotation_does_not_split_a_file(tmp_path: Path) -> None:
     assert (document.language, document.paragraphs) == ("es", tuple(paragraphs))
 
 
-def test_a_file_without_a_language_is_taken_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_of_unclear_language_is_used_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [document] = read_documents([write(tmp_path / "table.txt", ["12 34 56", "la lámpara azul"])])
     assert document.language == "es"
     assert "warning: table.txt" in capsys.readouterr().err
 
 
-def test_files_of_the_same_name_have_ids_of_their_own(tmp_path: Path) -> None:
+def test_files_of_the_same_name_get_different_ids(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     paths = [write(tmp_path / "same.txt", story("en", 2)), write(tmp_path / "one" / "same.txt", story("en", 3))]
     assert [document.id for document in read_documents(paths)] == ["same.txt", "same.txt#2"]
 
 
-def test_the_digest_is_of_contents_in_order_and_of_nothing_else(tmp_path: Path) -> None:
+def test_the_digest_depends_only_on_contents_and_their_order(tmp_path: Path) -> None:
     one, two = write(tmp_path / "1.txt", ["a"]), write(tmp_path / "2.txt", ["b"])
     known = digest([one, two])
     assert digest([str(tmp_path / "*.txt")]) == known
@@ -154,4 +154,4 @@ def test_the_digest_is_of_contents_in_order_and_of_nothing_else(tmp_path: Path) 
     moved = digest([str(tmp_path / "3.txt"), two])
     write(tmp_path / "3.txt", ["a"])
     write(tmp_path / "2.txt", ["c"])
-    assert digest([str(tmp_path / "3.txt"), two]) != moved  # where one file ends and the next begins does count
+    assert digest([str(tmp_path / "3.txt"), two]) != moved  # the boundary between two files counts
