@@ -98,11 +98,11 @@ def library(tmp_path: Path) -> Iterator[Callable[..., Library]]:
 Libraries = Callable[..., Library]
 
 
-def refuse(library: Library, number: int = 11, language: Language = "en") -> CorpusError:
-    with pytest.raises(CorpusError) as refused:
+def rejection(library: Library, number: int = 11, language: Language = "en") -> CorpusError:
+    with pytest.raises(CorpusError) as caught:
         library.book(number, language)
-    assert (refused.value.exit_code, bool(refused.value.remedy)) == (2, True)
-    return refused.value
+    assert (caught.value.exit_code, bool(caught.value.remedy)) == (2, True)
+    return caught.value
 
 
 # --- successful downloads
@@ -214,7 +214,7 @@ def test_after_three_tries_the_next_mirror_is_used(
         assert library(broken.url, server.url).book(11, "en").paragraphs == BOOK.paragraphs
         assert (len(broken.requests), len(server.requests)) == (3, 1)
         broken.serve(12, always)
-        error = refuse(library(broken.url, server.url), 12)
+        error = rejection(library(broken.url, server.url), 12)
         assert error.kind == "network"
         first, second = error.message.splitlines()[1:]
         assert re.fullmatch(rf"  {broken.url}{book_path(12)}: ({reason}).*", first)
@@ -225,7 +225,7 @@ def test_each_pause_is_twice_as_long_and_announced(
     server: MirrorServer, library: Libraries, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.serve(11, status(503))
-    refuse(library(server.url, limits=Limits(tries=4, backoff=0.5)))
+    rejection(library(server.url, limits=Limits(tries=4, backoff=0.5)))
     assert clock.slept == [0.5, 1, 2]
     assert len(server.requests) == 4
     assert capsys.readouterr().err.splitlines() == [
@@ -257,7 +257,7 @@ def test_a_mirror_that_asks_for_a_long_wait_is_given_up(server: MirrorServer, li
         library(busy.url, server.url).book(11, "en")
         assert (len(busy.requests), clock.slept) == (1, [])
         busy.serve(12, status(503, headers={"Retry-After": "3600"}))
-        assert "HTTP 503, Retry-After: 3600 s is too long" in refuse(library(busy.url), 12).message
+        assert "HTTP 503, Retry-After: 3600 s is too long" in rejection(library(busy.url), 12).message
 
 
 def test_an_unreadable_retry_after_is_ignored(server: MirrorServer, library: Libraries) -> None:
@@ -315,7 +315,7 @@ def test_a_bad_response_is_reported_with_book_url_and_reason_and_not_cached(
     answer: Answer, reason: str, server: MirrorServer, library: Libraries, tmp_path: Path
 ) -> None:
     server.serve(11, answer)
-    error = refuse(library(server.url, limits=replace(LIMITS, transfer=0.3)))
+    error = rejection(library(server.url, limits=replace(LIMITS, transfer=0.3)))
     assert not isinstance(error, NoMirrorReachable)
     assert "book 11 (en)" in error.message
     assert f"{server.url}{book_path(11)}: " in error.message
@@ -338,8 +338,8 @@ def test_after_a_bad_response_the_next_mirror_is_used_at_once(
 def test_the_kind_distinguishes_bad_files_from_bad_connections(server: MirrorServer, library: Libraries) -> None:
     server.serve(11, body(COPYRIGHTED))
     server.serve(12, status(500))
-    assert refuse(library(server.url), 11).kind == "validation_failure"
-    assert refuse(library(server.url), 12).kind == "network"
+    assert rejection(library(server.url), 11).kind == "validation_failure"
+    assert rejection(library(server.url), 12).kind == "network"
 
 
 # --- no network
@@ -348,12 +348,12 @@ def test_the_kind_distinguishes_bad_files_from_bad_connections(server: MirrorSer
 @pytest.mark.parametrize("answer", [hang(), hang_up()], ids=["hang", "hang up"])
 def test_a_silent_mirror_counts_as_unreachable(answer: Answer, server: MirrorServer, library: Libraries) -> None:
     server.serve(11, answer)
-    assert isinstance(refuse(library(server.url)), NoMirrorReachable)
+    assert isinstance(rejection(library(server.url)), NoMirrorReachable)
 
 
 def test_no_mirror_reachable_names_every_mirror(library: Libraries) -> None:
     mirrors = [refused_url(), refused_url().replace("http:", "https:")]
-    error = refuse(library(*mirrors))
+    error = rejection(library(*mirrors))
     assert isinstance(error, NoMirrorReachable)
     assert error.kind == "network"
     for base in mirrors:
@@ -366,7 +366,7 @@ def test_a_failed_name_lookup_counts_as_unreachable(library: Libraries, monkeypa
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_resolver)
-    error = refuse(library("https://mirror.example"))
+    error = rejection(library("https://mirror.example"))
     assert isinstance(error, NoMirrorReachable)
     assert "Temporary failure in name resolution" in error.message
 
@@ -374,39 +374,39 @@ def test_a_failed_name_lookup_counts_as_unreachable(library: Libraries, monkeypa
 def test_a_dead_proxy_counts_as_unreachable(library: Libraries, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, refused_url())
-    error = refuse(library("https://mirror.example"))
+    error = rejection(library("https://mirror.example"))
     assert isinstance(error, NoMirrorReachable)
     assert "proxy error" in error.message
 
 
 def test_one_bad_response_among_silent_mirrors_is_a_response(server: MirrorServer, library: Libraries) -> None:
     server.serve(11, status(404))
-    error = refuse(library(refused_url(), server.url, refused_url()))
+    error = rejection(library(refused_url(), server.url, refused_url()))
     assert not isinstance(error, NoMirrorReachable)
     assert error.message.count(book_path(11)) == 3
 
 
 def test_a_redirect_to_a_dead_host_is_a_response(server: MirrorServer, library: Libraries) -> None:
     server.serve(11, redirect(f"{refused_url()}/x"))
-    assert not isinstance(refuse(library(server.url)), NoMirrorReachable)
+    assert not isinstance(rejection(library(server.url)), NoMirrorReachable)
 
 
 def test_a_server_without_tls_under_https_is_a_response(server: MirrorServer, library: Libraries) -> None:
-    error = refuse(library(server.url.replace("http:", "https:")))
+    error = rejection(library(server.url.replace("http:", "https:")))
     assert not isinstance(error, NoMirrorReachable)
     assert "TLS error" in error.message
 
 
 def test_a_connection_closed_before_tls_counts_as_unreachable(library: Libraries) -> None:
     with closed_at_once() as base:
-        assert isinstance(refuse(library(base.replace("http:", "https:"))), NoMirrorReachable)
+        assert isinstance(rejection(library(base.replace("http:", "https:"))), NoMirrorReachable)
 
 
 def test_a_mirror_that_fails_later_does_not_count_as_unreachable(server: MirrorServer, library: Libraries) -> None:
     server.serve(12, hang_up())
     books = library(server.url)
     books.book(11, "en")
-    error = refuse(books, 12)
+    error = rejection(books, 12)
     assert not isinstance(error, NoMirrorReachable)
     assert error.kind == "network"
 
@@ -497,7 +497,7 @@ def test_mirrors_come_from_the_environment_or_default() -> None:
     ],
 )
 def test_a_malformed_mirror_is_a_configuration_error_that_names_it(wrong: str) -> None:
-    with pytest.raises(ConfigurationError) as refused:
+    with pytest.raises(ConfigurationError) as caught:
         mirrors_from_environment({"GUTENBERG_MIRRORS": f"https://good.example,{wrong}"})
-    assert f"'{wrong}'" in refused.value.message
-    assert "GUTENBERG_MIRRORS" in refused.value.remedy
+    assert f"'{wrong}'" in caught.value.message
+    assert "GUTENBERG_MIRRORS" in caught.value.remedy

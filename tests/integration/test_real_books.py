@@ -115,8 +115,8 @@ def naive_paragraphs(name: str) -> Iterator[str]:
             at += 1
         body = body[:opening_at] + body[at:]
     for paragraph in re.sub(r"\n[ \t]*(?=\n)", "\n", body).split("\n\n"):
-        if told := words(paragraph.replace("_", "").replace("/* NIND", "").replace("/* RIGHT", "")):
-            yield told
+        if found := words(paragraph.replace("_", "").replace("/* NIND", "").replace("/* RIGHT", "")):
+            yield found
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -128,12 +128,12 @@ def test_no_license_or_transcribers_text_is_left(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_no_paragraph_is_lost_or_reordered(name: str) -> None:
     kept = [words(paragraph) for paragraph in cleaned(name)]
-    expected = [told for told in naive_paragraphs(name) if not told.startswith(NOT_OF_THE_BOOK)]
+    expected = [text for text in naive_paragraphs(name) if not text.startswith(NOT_OF_THE_BOOK)]
     if name.endswith("old1993.txt"):
         assert expected[0] == "the project gutenberg etext of the wonderful wizard of oz"
         expected[0] = "the wonderful wizard of oz"
     assert len(expected) > 300
-    assert [told for told in kept if told] == expected
+    assert [text for text in kept if text] == expected
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -246,10 +246,10 @@ def test_the_default_corpus_is_correct_and_reproducible(
         assert list(paragraphs) == cleaned(name)[: len(paragraphs)]
 
     before = artifacts.corpus.read_bytes(), artifacts.corpus_manifest.read_bytes()
-    asked = len(server.requests)
+    requested = len(server.requests)
     assert build_corpus(config, 1234, artifacts) == manifest == read_manifest(artifacts.corpus_manifest)
     assert (artifacts.corpus.read_bytes(), artifacts.corpus_manifest.read_bytes()) == before
-    assert len(server.requests) == asked
+    assert len(server.requests) == requested
     build_corpus(config, 1234, Artifacts(tmp_path / "afresh"))
     afresh = Artifacts(tmp_path / "afresh")
     assert (afresh.corpus.read_bytes(), afresh.corpus_manifest.read_bytes()) == before

@@ -174,7 +174,9 @@ def test_a_vocabulary_that_the_corpus_cannot_give_is_exit_3_with_the_number_that
 
 def test_a_corpus_too_small_to_split_is_exit_3(corpus_folder: Path, tmp_path: Path) -> None:
     folder = copy_folder(corpus_folder, tmp_path)
-    assert "the val split would be empty" in failure(folder, "tokenizer", 3, "configuration", "--validation-fraction", "0.01")
+    assert "the val split would be empty" in failure(
+        folder, "tokenizer", 3, "configuration", "--validation-fraction", "0.01"
+    )
 
 
 def test_a_missing_corpus_is_told_with_the_command_that_makes_it(tmp_path: Path) -> None:

@@ -126,9 +126,9 @@ def test_the_bytes_depend_only_on_the_texts(server: MirrorServer, tmp_path: Path
 def test_a_second_build_downloads_nothing(server: MirrorServer, tmp_path: Path) -> None:
     first = build(tmp_path, server.url)
     before = first.corpus.read_bytes(), first.corpus_manifest.read_bytes()
-    asked = len(server.requests)
+    requested = len(server.requests)
     build(tmp_path, server.url)
-    assert len(server.requests) == asked
+    assert len(server.requests) == requested
     assert (first.corpus.read_bytes(), first.corpus_manifest.read_bytes()) == before
 
 
@@ -147,9 +147,9 @@ def test_without_a_reachable_mirror_the_primer_is_used_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     artifacts = build(tmp_path / "a", refused_url())
-    told = capsys.readouterr().err
-    assert "NO BOOKS" in told
-    assert "primer" in told
+    warning = capsys.readouterr().err
+    assert "NO BOOKS" in warning
+    assert "primer" in warning
     manifest = read_manifest(artifacts.corpus_manifest)
     assert (manifest.source, manifest.requested_source, manifest.fallback) == ("primer", "gutenberg", True)
     assert manifest.reason
@@ -168,10 +168,10 @@ def test_choosing_the_primer_is_not_a_fallback(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_without_fallback_an_unreachable_mirror_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(NoMirrorReachable) as refused:
+    with pytest.raises(NoMirrorReachable) as caught:
         build(tmp_path, refused_url(), offline_fallback=False)
-    assert (refused.value.exit_code, refused.value.kind) == (2, "network")
-    assert "GUTENBERG_MIRRORS" in refused.value.remedy
+    assert (caught.value.exit_code, caught.value.kind) == (2, "network")
+    assert "GUTENBERG_MIRRORS" in caught.value.remedy
 
 
 @pytest.mark.parametrize("answer", [status(404), status(503), status(403)], ids=["404", "503", "403"])
@@ -180,10 +180,10 @@ def test_a_bad_response_is_no_reason_to_fall_back(answer: Any, server: MirrorSer
     before = earlier.corpus.read_bytes(), earlier.corpus_manifest.read_bytes()
     (earlier.raw_books / f"pg5-{sha256_of(BOOKS[5])}.txt").unlink()
     server.serve(5, answer)
-    with pytest.raises(CorpusError) as refused:
+    with pytest.raises(CorpusError) as caught:
         build(tmp_path, refused_url(), server.url, megabytes_per_language=0.02)
-    assert not isinstance(refused.value, NoMirrorReachable)
-    assert f"{server.url}{book_path(5)}" in refused.value.message
+    assert not isinstance(caught.value, NoMirrorReachable)
+    assert f"{server.url}{book_path(5)}" in caught.value.message
     assert (earlier.corpus.read_bytes(), earlier.corpus_manifest.read_bytes()) == before
 
 
@@ -199,18 +199,18 @@ def test_files_are_used_completely_and_recorded_without_their_directory(tmp_path
 
 def test_an_unwritable_directory_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CorpusError, match="cannot be read or written") as refused:
+    with pytest.raises(CorpusError, match="cannot be read or written") as caught:
         build(tmp_path / "file", source="primer")
-    assert refused.value.kind == "configuration"
+    assert caught.value.kind == "configuration"
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"source": "gutenberg"}'])
 def test_an_invalid_manifest_is_rejected(content: str | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "corpus_manifest.json").write_text(content, encoding="utf-8")
-    with pytest.raises(CorpusError, match="corpus_manifest") as refused:
+    with pytest.raises(CorpusError, match="corpus_manifest") as caught:
         read_manifest(tmp_path / "corpus_manifest.json")
-    assert refused.value.remedy == "dvc repro download"
+    assert caught.value.remedy == "dvc repro download"
 
 
 def test_a_manifest_with_another_structure_is_rejected(tmp_path: Path) -> None:

@@ -56,9 +56,9 @@ def test_latin1_text_is_decoded_even_if_its_header_claims_utf8() -> None:
     ids=["nul", "controls", "dos", "mac", "utf-16", "damaged"],
 )
 def test_undecodable_bytes_are_rejected(raw: bytes) -> None:
-    with pytest.raises(CorpusError) as refused:
+    with pytest.raises(CorpusError) as caught:
         decode(raw)
-    assert refused.value.remedy
+    assert caught.value.remedy
 
 
 def test_damaged_utf8_is_reported_with_its_offset() -> None:

@@ -96,14 +96,14 @@ def test_there_are_many_frames_of_many_kinds(frames: dict[str, Frame]) -> None:
 @pytest.mark.parametrize("name", FRAMES)
 def test_every_frame_is_complete(frames: dict[str, Frame], name: str) -> None:
     frame = frames[name]
-    told = list(frame.sentences())
-    assert told
-    for sentence in [frame.title, *told]:
+    every = list(frame.sentences())
+    assert every
+    for sentence in [frame.title, *every]:
         for language in LANGUAGES:
             assert len(sentence.wordings[language]) >= FEWEST_WORDINGS, sentence.where
     used = {
         language: {
-            slot for one in [frame.title, *told] for template in one.wordings[language] for slot in template.slots
+            slot for one in [frame.title, *every] for template in one.wordings[language] for slot in template.slots
         }
         for language in LANGUAGES
     }

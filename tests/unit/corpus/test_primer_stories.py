@@ -123,8 +123,8 @@ def test_a_larger_corpus_begins_with_the_same_stories() -> None:
 
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_less_than_one_percent_of_the_sentences_repeat(primer: list[Document], language: Language) -> None:
-    told = _sentences(primer, language)
-    assert (len(told) - len(set(told))) / len(told) < 0.01
+    every = _sentences(primer, language)
+    assert (len(every) - len(set(every))) / len(every) < 0.01
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
@@ -182,20 +182,20 @@ def test_direct_speech_follows_the_style_of_each_language(primer: list[Document]
     for line in spanish.split("\n"):
         if line.startswith("—"):
             assert not line.startswith("— "), line
-            # A tag is opened by a blank and a dash, and closed by a dash and no blank.
+            # A dialogue tag opens with a space and a dash, and closes with a dash without a space.
             assert not re.search(r"\w—\w| — |—[A-ZÁÉÍÓÚ].*—[A-ZÁÉÍÓÚ]", line[1:]), line
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_validation_shares_no_sentences_with_training(primer: list[Document], language: Language) -> None:
     segments = split_documents([(one.language, one.paragraphs) for one in primer], 0.1, 4096)
-    told: dict[str, list[str]] = {"train": [], "val": []}
+    by_split: dict[str, list[str]] = {"train": [], "val": []}
     for segment in segments:
         if segment.language == language:
-            told[segment.split] += [one for paragraph in segment.paragraphs for one in sentences(paragraph)]
-    known = set(told["train"])
-    assert len(told["val"]) > 0.05 * len(known)
-    assert sum(one in known for one in told["val"]) / len(told["val"]) < 0.01
+            by_split[segment.split] += [one for paragraph in segment.paragraphs for one in sentences(paragraph)]
+    known = set(by_split["train"])
+    assert len(by_split["val"]) > 0.05 * len(known)
+    assert sum(one in known for one in by_split["val"]) / len(by_split["val"]) < 0.01
 
 
 def test_both_versions_of_a_story_have_the_same_people(primer: list[Document]) -> None:
@@ -207,7 +207,7 @@ def test_both_versions_of_a_story_have_the_same_people(primer: list[Document]) -
         spanish = by_id.get(english.id[:-2] + "es")
         if english.language == "es" or spanish is None:
             continue
-        # Possessives too: Ana’s. At the beginning of a sentence a name may be a word: Rosa.
+        # Includes possessives (Ana’s), but not the first word of a sentence, where a name may be a common word (Rosa).
         first, second = (
             {word for text in one.paragraphs for word in re.findall(r"(?<=[a-záéíóúñ,] )[A-Z][a-z]+", text)} & known
             for one in (english, spanish)

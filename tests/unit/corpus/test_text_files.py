@@ -82,11 +82,11 @@ def test_an_unusable_file_is_rejected_by_name(name: str, content: bytes | None, 
     path = f"{tmp_path}/{name}"
     if content is not None:
         Path(path).write_bytes(content)
-    with pytest.raises(CorpusError, match=reason) as refused:
+    with pytest.raises(CorpusError, match=reason) as caught:
         read_documents([path])
-    assert refused.value.exit_code == 2
-    assert refused.value.remedy
-    assert name in refused.value.message or name == "."
+    assert caught.value.exit_code == 2
+    assert caught.value.remedy
+    assert name in caught.value.message or name == "."
 
 
 def test_a_pipe_is_rejected_without_waiting(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_a_pipe_is_rejected_without_waiting(tmp_path: Path) -> None:
 
 
 def test_the_error_for_a_directory_suggests_a_pattern(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError) as refused:
+    with pytest.raises(CorpusError) as caught:
         expand([str(tmp_path)])
-    assert str(tmp_path / "*.txt") in refused.value.remedy
+    assert str(tmp_path / "*.txt") in caught.value.remedy
 
 
 def test_an_empty_list_of_files_is_rejected() -> None:

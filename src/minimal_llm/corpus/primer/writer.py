@@ -74,37 +74,37 @@ class StoryWriter:
         plan = frame.plan(self._rng)
         title: dict[Language, str] = {}
         paragraphs: dict[Language, tuple[str, ...]] = {}
-        told: dict[Language, list[int]] = {}
+        keys: dict[Language, list[int]] = {}
         repeated = 0
         for language in LANGUAGES:
-            told[language] = []
+            keys[language] = []
             title[language] = finish(self._rng.choice(frame.title.wordings[language]).render(scene), language)
             items: list[tuple[str, bool] | None] = []
             for item in plan:
                 if item == "break":
                     items.append(None)
                     continue
-                text, again = self._word(item, scene, language, told[language])
+                text, repeats = self._word(item, scene, language, keys[language])
                 items.append((text, item.line))
-                repeated += again
+                repeated += repeats
             paragraphs[language] = tuple(_paragraphs(items))
-        return _Draft(Story(frame.id, title, paragraphs), told, repeated)
+        return _Draft(Story(frame.id, title, paragraphs), keys, repeated)
 
-    def _word(self, item: Sentence, scene: Scene, language: Language, told: list[int]) -> tuple[str, int]:
+    def _word(self, item: Sentence, scene: Scene, language: Language, own: list[int]) -> tuple[str, int]:
         # Use the first wording without a repeated sentence, or else the one with the fewest.
         seen = self._seen[language]
         best: tuple[int, str, list[int]] | None = None
         for wording in self._rng.shuffled(item.wordings[language]):
             text = finish(wording.render(scene), language)
             keys = [_key(sentence) for sentence in sentences(text)]
-            again = sum(key in seen or key in told for key in keys)
-            if best is None or again < best[0]:
-                best = (again, text, keys)
-            if again == 0:
+            repeats = sum(key in seen or key in own for key in keys)
+            if best is None or repeats < best[0]:
+                best = (repeats, text, keys)
+            if repeats == 0:
                 break
         if best is None:
             raise AssertionError("a sentence has no wording")
-        told += best[2]
+        own += best[2]
         return best[1], best[0]
 
 
