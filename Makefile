@@ -19,6 +19,7 @@ NAME := # WSL keeps the name of the machine there
 endif
 
 QUICK := --data-dir runs/quick
+WORKERS := -n 2 --dist loadgroup
 
 .PHONY: help setup setup-dev check train quick example sweep compare watch share bench verify test test-full test-export lint status metrics plots clean
 
@@ -66,10 +67,10 @@ verify: setup ## Train once more into runs/verify and compare with what dvc.lock
 	@python -m minimal_llm.pipeline.verify
 
 test: setup-dev ## Run the test suite
-	@python -m pytest $(PYTEST)
+	@python -m pytest $(WORKERS) $(PYTEST)
 
 test-full: setup-dev ## Run the test suite with what takes minutes
-	@python -m pytest -m "" $(PYTEST)
+	@python -m pytest $(WORKERS) -m "" $(PYTEST)
 
 test-export: ## Load every export with the program that it is made for, in an environment of its own
 	@$(PYTHON) scripts/setup_venv.py --export

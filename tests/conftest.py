@@ -1,43 +1,80 @@
-"""Small corpora and models that several tests start from, each made once a session."""
+"""How tests are spread over processes, and the small corpora and models that several of them start from."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+# Two workers with two spinning threads each slow each other down on two cores. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from tests.support.session import SharedFolders, turn
 from tests.support.stages import copy_folder, run_stage, succeed
 
 
+def is_serial(item: pytest.Item) -> bool:
+    return item.get_closest_marker("serial") is not None
+
+
+def is_short(item: pytest.Item) -> bool:
+    return Path(__file__).parent / "unit" in item.path.parents
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests come first, so that all workers end at the same time, and those that run alone come last."""
+    items.sort(key=lambda item: (is_serial(item), is_short(item)))  # stable: within each part, pytest-randomly's order
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test marked `serial` run while no other worker runs one."""
+    with turn(alone=is_serial(item)):
+        return (yield)
+
+
 @pytest.fixture(scope="session")
-def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folders(tmp_path_factory: pytest.TempPathFactory) -> SharedFolders:
+    """Folders that are built once a session, for all workers."""
+    return SharedFolders(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(shared_folders: SharedFolders) -> Path:
     """A folder with a small corpus. Do not write into it."""
-    folder = tmp_path_factory.mktemp("corpus")
-    succeed(run_stage("download", folder))
-    return folder
+    return shared_folders.get("corpus", lambda folder: succeed(run_stage("download", folder)))
 
 
 @pytest.fixture(scope="session")
-def tokens_folder(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tokens_folder(corpus_folder: Path, shared_folders: SharedFolders) -> Path:
     """A folder with a small corpus, its tokenizer and its token files. Do not write into it."""
-    folder = tmp_path_factory.mktemp("tokens")
-    for path in corpus_folder.glob("corpus_*"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    succeed(run_stage("tokenizer", folder))
-    return folder
+
+    def build(folder: Path) -> None:
+        for path in corpus_folder.glob("corpus_*"):
+            (folder / path.name).write_bytes(path.read_bytes())
+        succeed(run_stage("tokenizer", folder))
+
+    return shared_folders.get("tokens", build)
 
 
 @pytest.fixture(scope="session")
-def trained_folder(tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_folder(tokens_folder: Path, shared_folders: SharedFolders) -> Path:
     """A folder with all that the pipeline makes up to a small trained model. Do not write into it."""
-    folder = copy_folder(tokens_folder, tmp_path_factory.mktemp("trained"))
-    succeed(run_stage("train", folder))
-    return folder
+
+    def build(folder: Path) -> None:
+        succeed(run_stage("train", copy_folder(tokens_folder, folder)))
+
+    return shared_folders.get("trained", build)
 
 
 @pytest.fixture(scope="session")
-def validated_folder(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def validated_folder(trained_folder: Path, shared_folders: SharedFolders) -> Path:
     """A folder with all that the pipeline makes. Do not write into it."""
-    folder = copy_folder(trained_folder, tmp_path_factory.mktemp("validated"))
-    assert "checks passed. Full report:" in succeed(run_stage("validate", folder)).stdout
-    return folder
+
+    def build(folder: Path) -> None:
+        assert "checks passed. Full report:" in succeed(run_stage("validate", copy_folder(trained_folder, folder))).stdout
+
+    return shared_folders.get("validated", build)

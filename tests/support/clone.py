@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -29,11 +29,19 @@ needs_venv = pytest.mark.skipif(
 )
 
 
+def _copy_or_link(source: str, target: str) -> None:
+    """Copy a file; share the content-addressed files of git and DVC, which nobody writes into."""
+    if "/.git/objects/" in source or "/.dvc/cache/files/" in source:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
 class Clone:
     """A fresh clone of this working tree with small parameters committed; it shares .venv, nothing is installed."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._enter(folder)
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT,
@@ -51,23 +59,30 @@ class Clone:
             params[section] |= values
         (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
         (folder / "dvc.lock").unlink(missing_ok=True)
+        self.git("init", "--quiet")
+        self.git("add", ".")
+        self.commit("small")
+
+    def _enter(self, folder: Path) -> None:
+        self.folder = folder
         self.environment = clean_environment() | {
             "PYTHONPATH": str(folder / "src"),
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "GUTENBERG_MIRRORS": UNREACHABLE,
             "PYTHON": "true",  # in place of the set-up, which would install the clone into the .venv that it shares
         }
-        self.git("init", "--quiet")
-        self.git("add", ".")
-        self.commit("small")
+
+    @classmethod
+    def existing(cls, folder: Path) -> Clone:
+        """Return the clone that another process made in this folder."""
+        clone = cls.__new__(cls)
+        clone._enter(folder)
+        return clone
 
     def copy_to(self, folder: Path) -> Clone:
         """Return a copy in this new folder that has the history, the results and the caches of this one."""
-        shutil.copytree(self.folder, folder, symlinks=True)
-        twin = copy.copy(self)
-        twin.folder = folder
-        twin.environment = self.environment | {"PYTHONPATH": str(folder / "src")}
-        return twin
+        shutil.copytree(self.folder, folder, symlinks=True, copy_function=_copy_or_link)
+        return Clone.existing(folder)
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(
