@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,31 @@ def trained(first_clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clo
 def experimental(first_clone: Clone, tmp_path: Path) -> Clone:
     """A trained clone to do anything to: what DVC keeps of an experiment would be seen by other tests."""
     return first_clone.copy_to(tmp_path / "experimental")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A clone after an experiment in its workspace, the name of that, and what it printed. Do not change the clone."""
+
+    clone: Clone
+    name: str
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def experiment(first_clone: Clone, shared_folders: SharedFolders) -> Experiment:
+    """One epoch instead of two, at another learning rate."""
+    name = "my-idea"
+
+    def build(folder: Path) -> None:
+        clone = first_clone.copy_to(folder / "clone")
+        # 1e-3 is text to YAML, and a number all the same
+        changes = ("-S", "train.learning_rate=1e-3", "-S", "train.epochs=1")
+        printed = clone.run("dvc", "exp", "run", "-n", name, *changes)
+        (folder / "printed.txt").write_text(printed, encoding="utf-8")
+
+    folder = shared_folders.get("experiment", build)
+    return Experiment(Clone.existing(folder / "clone"), name, (folder / "printed.txt").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

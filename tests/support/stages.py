@@ -41,10 +41,19 @@ def run_stage(stage: str, folder: Path, *flags: str, tiny: bool = True) -> subpr
     )
 
 
-def run_program(*command: str, code: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """The finished command, after checking its exit code."""
+def run_program(
+    *command: str, code: int = 0, stdin: str = "", folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The finished command, run in a folder or here, after checking its exit code."""
     done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, env=clean_environment(), check=False, timeout=120
+        command,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=clean_environment(),
+        check=False,
+        timeout=120,
     )
     assert done.returncode == code, done.stderr
     return done
