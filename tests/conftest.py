@@ -19,14 +19,19 @@ def is_serial(item: pytest.Item) -> bool:
     return item.get_closest_marker("serial") is not None
 
 
-def is_short(item: pytest.Item) -> bool:
-    return Path(__file__).parent / "unit" in item.path.parents
+def place(item: pytest.Item) -> int:
+    """Where a test comes: the longest first, so that all workers end at the same time; those that run alone last."""
+    if is_serial(item):
+        return 3
+    if item.get_closest_marker("longest"):
+        return 0
+    return 2 if Path(__file__).parent / "unit" in item.path.parents else 1
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests come first, so that all workers end at the same time, and those that run alone come last."""
-    items.sort(key=lambda item: (is_serial(item), is_short(item)))  # stable: within each part, pytest-randomly's order
+    """Put tests into order; where they have the same place, pytest-randomly's stays."""
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

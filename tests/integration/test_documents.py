@@ -14,9 +14,10 @@ from urllib.parse import unquote
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from scripts.documents import LIMIT_SECONDS, check, clone, make_quick, needs_quick
+from scripts.documents import LIMIT_SECONDS, QUICK, check, clone, make_quick, needs_quick
 from scripts.figures import documents
 
+from tests.support.session import SharedFolders
 from tests.support.stages import ROOT, clean_environment
 
 DOCUMENTS = [str(path.relative_to(ROOT)) for path in documents(ROOT)]
@@ -25,12 +26,14 @@ WIDEST_DIAGRAM = 80
 
 
 @pytest.fixture(scope="session")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quick(shared_folders: SharedFolders) -> Path:
     """The results of `make quick`, made once for all documents. Do not write into it."""
-    return make_quick(tmp_path_factory.mktemp("quick"))
+    return shared_folders.get("quick", make_quick) / QUICK
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.longest) if name == GUIDE else name for name in DOCUMENTS]
+)
 def test_its_blocks_run_and_print_what_is_shown(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     finished = request.getfixturevalue("quick") if needs_quick(ROOT / name) else None
     folder = clone(tmp_path / "minimal-llm", finished)
