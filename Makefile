@@ -19,7 +19,7 @@ NAME := # WSL keeps the name of the machine there
 endif
 
 QUICK := --data-dir runs/quick
-WORKERS := -n 2 --dist loadgroup
+WORKERS := -n 2
 
 .PHONY: help setup setup-dev check train quick example sweep compare watch share bench verify test test-full test-export lint status metrics plots clean
 

@@ -7,11 +7,13 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import Scheduling
 
 # Two workers with two spinning threads each slow each other down on two cores. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from tests.support.session import SharedFolders, turn
+from tests.support.session import TOGETHER, InOrder, SharedFolders, turn
 from tests.support.stages import copy_folder, run_stage, succeed
 
 
@@ -22,16 +24,24 @@ def is_serial(item: pytest.Item) -> bool:
 def place(item: pytest.Item) -> int:
     """Where a test comes: the longest first, so that all workers end at the same time; those that run alone last."""
     if is_serial(item):
-        return 3
+        return 4
     if item.get_closest_marker("longest"):
         return 0
-    return 2 if Path(__file__).parent / "unit" in item.path.parents else 1
+    if item.path.name in TOGETHER:
+        return 1
+    return 3 if Path(__file__).parent / "unit" in item.path.parents else 2
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put tests into order; where they have the same place, pytest-randomly's stays."""
     items.sort(key=place)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Hand the tests out in this order."""
+    config.option.loadscopereorder = False
+    return InOrder(config, log)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.support.clone import Clone, needs_venv
 
-pytestmark = [needs_venv, pytest.mark.xdist_group("compare")]
+pytestmark = needs_venv
 
 AWKWARD = 'a|$x$_ñ"'
 CURVES = """

@@ -11,7 +11,7 @@ from minimal_llm.common.config import flat
 from minimal_llm.experiments.recipes import read_recipe
 from tests.support.clone import Clone, needs_venv
 
-pytestmark = [needs_venv, pytest.mark.xdist_group("examples")]
+pytestmark = needs_venv
 LIMIT_SECONDS = 900
 NAMES = {"balanced", "custom-corpus", "earlier-recipe", "high-quality", "low-memory", "quick-test", "resume", "sweep"}
 

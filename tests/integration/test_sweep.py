@@ -16,7 +16,7 @@ import yaml
 from minimal_llm.common.system import physical_cores
 from tests.support.clone import Clone, needs_venv
 
-pytestmark = [needs_venv, pytest.mark.xdist_group("sweep")]
+pytestmark = needs_venv
 GRID = {"train.epochs": 10, "train.threads": "auto", "train.learning_rate": [0.001, 0.003], "train.dropout": [0, 0.2]}
 SWEEP = ("make", "sweep", "GRID=grid.yaml", "JOBS=2")
 LIMIT_SECONDS = 900

@@ -11,7 +11,7 @@ from dvc.repo import Repo
 
 from tests.support.clone import Clone, needs_venv
 
-pytestmark = [needs_venv, pytest.mark.xdist_group("what_reruns")]  # one worker asks, in a clone of its own
+pytestmark = needs_venv
 
 RERUN: dict[str, set[str]] = {
     # Shape no result
