@@ -211,6 +211,7 @@ def clean_environment(folder: Path) -> dict[str, str]:
             "PYTHONPATH": str(folder / "src"),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHON": "true",  # the program that make runs to set up .venv, so nothing is installed
+            "OMP_WAIT_POLICY": "PASSIVE",  # several documents are run at a time: threads that wait must not spin
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GUTENBERG_MIRRORS": "http://127.0.0.1:9",  # the discard port, on which nothing listens
             "LC_ALL": "C.UTF-8",

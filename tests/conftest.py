@@ -10,8 +10,9 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import Scheduling
 
-# Two workers with two spinning threads each slow each other down on two cores. Before torch is imported.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Before torch is imported. Threads that spin while they wait take the cores of other tests: a validate stage needs four
+# times as long. Neither changes a result; a stage that is given a number of threads uses it.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 from tests.support.session import TOGETHER, InOrder, SharedFolders, turn
 from tests.support.stages import copy_folder, run_stage, succeed

@@ -22,6 +22,7 @@ from tests.support.stages import ROOT, clean_environment
 
 DOCUMENTS = [str(path.relative_to(ROOT)) for path in documents(ROOT)]
 GUIDE = "docs/TRAINING_GUIDE.md"
+LONGEST = {GUIDE, "docs/EXPERIMENTS.md"}
 WIDEST_DIAGRAM = 80
 
 
@@ -32,7 +33,7 @@ def quick(shared_folders: SharedFolders) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.longest) if name == GUIDE else name for name in DOCUMENTS]
+    "name", [pytest.param(name, marks=pytest.mark.longest) if name in LONGEST else name for name in DOCUMENTS]
 )
 def test_its_blocks_run_and_print_what_is_shown(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     finished = request.getfixturevalue("quick") if needs_quick(ROOT / name) else None
