@@ -1,8 +1,9 @@
 """Stage download: books, files or the primer -> data/corpus_bilingual.txt, data/corpus_manifest.json.
 
     python stages/download.py --source primer --output-dir runs/x
+    python stages/download.py --corpus-path /path/to/text.txt --output-dir runs/x
 
-Every flag overrides the value of its name in params.yaml.
+Each flag overrides the parameter of its name in params.yaml.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ import sys
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import Config
-from minimal_llm.pipeline.stage import run_stage
+from minimal_llm.pipeline.overrides import corpus_overrides
+from minimal_llm.pipeline.stage import Shortcut, run_stage
+
+CORPUS_PATH = Shortcut(
+    "--corpus-path", "text files or patterns of your own; sets source, files and files-digest", corpus_overrides
+)
 
 
 def work(config: Config, _inputs: Artifacts, outputs: Artifacts) -> None:
     """Build the corpus."""
-    from minimal_llm.corpus.build import build_corpus  # late: --help and a wrong flag answer at once
+    from minimal_llm.corpus.build import build_corpus  # late: --help and a wrong flag get a quick answer
 
     build_corpus(config.download, config.seed, outputs)
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage("download", ("seed", "download"), __doc__, work))
+    sys.exit(run_stage("download", ("seed", "download"), __doc__, work, [CORPUS_PATH]))

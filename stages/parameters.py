@@ -1,7 +1,7 @@
-"""Stage parameters: params.yaml -> data/parameters_checked.txt, always the same words.
+"""Stage parameters: params.yaml -> data/parameters_checked.txt, whose content is always the same.
 
-DVC deletes the outputs of a stage before it runs it. All others come after this one, so a value that cannot be used
-fails here, and the results of before stay where they are.
+DVC deletes the outputs of a stage before it runs it. All other stages come after this one, so a parameter that cannot
+be used fails here, and earlier results stay where they are.
 """
 
 from __future__ import annotations
@@ -13,21 +13,16 @@ from minimal_llm.common.config import load_config
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.common.files import write_text
 from minimal_llm.pipeline.preflight import check_initial_model
+from minimal_llm.pipeline.stage import run_check
 
 
-def main() -> int:
-    """Check params.yaml; return the exit code."""
-    try:
-        config = load_config()
-        for finding in check_initial_model(config, Artifacts()):
-            if finding.remedy:
-                raise ConfigurationError(f"train.init_from: {finding.detail}", remedy=finding.remedy)
-    except ConfigurationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+def work() -> None:
+    """Check params.yaml."""
+    for finding in check_initial_model(load_config(), Artifacts()):
+        if finding.remedy:
+            raise ConfigurationError(f"train.init_from: {finding.detail}", remedy=finding.remedy)
     write_text(Artifacts().parameters_checked, "All parameters are known and in their range.\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_check(work))

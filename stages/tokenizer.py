@@ -2,7 +2,7 @@
 
     python stages/tokenizer.py --vocab-size 4000 --output-dir runs/x
 
-Every flag overrides the value of its name in params.yaml.
+Each flag overrides the parameter of its name in params.yaml.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from minimal_llm.pipeline.stage import run_stage
 
 def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Train the tokenizer and encode the corpus."""
-    from minimal_llm.tokenizer.build import build_tokens  # late: --help and a wrong flag answer at once
+    from minimal_llm.tokenizer.build import build_tokens  # late: --help and a wrong flag get a quick answer
 
     build_tokens(config, inputs, outputs)
 

@@ -1,8 +1,8 @@
-"""Stage train: token ids -> data/best_model.pt, data/final_model.pt and what was measured on the way.
+"""Stage train: token ids -> data/best_model.pt, data/final_model.pt and the metrics of the run.
 
     python stages/train.py --epochs 1 --output-dir runs/x
 
-Every flag overrides the value of its name in params.yaml. Ctrl+C saves; the same command goes on from there.
+Each flag overrides the parameter of its name in params.yaml. Ctrl+C saves; the same command resumes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Train the model."""
     require_memory(config)
 
-    from minimal_llm.training.train import train  # late: --help and a wrong flag answer at once
+    from minimal_llm.training.train import train  # late: --help and a wrong flag get a quick answer
 
     train(config, inputs, outputs)
 

@@ -1,8 +1,8 @@
-"""Stage validate: data/best_model.pt -> quality, latency and memory against their bounds, and data/report.md.
+"""Stage validate: data/best_model.pt -> quality, latency and memory against their limits, and data/report.md.
 
     python stages/validate.py --strict true --output-dir runs/x
 
-Every flag overrides the value of its name in params.yaml.
+Each flag overrides the parameter of its name in params.yaml.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from minimal_llm.pipeline.stage import run_stage
 
 def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Validate the model and write the report."""
-    from minimal_llm.validation.validate import validate  # late: --help and a wrong flag answer at once
+    from minimal_llm.validation.validate import validate  # late: --help and a wrong flag get a quick answer
 
     validate(config, inputs, outputs)
 

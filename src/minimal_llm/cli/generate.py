@@ -1,204 +1,150 @@
-"""One text, or several at once, from a prompt: streamed, filtered and measured."""
+"""The command `generate`: a prompt from the command line, a file, stdin or a conversation, and its continuation."""
 
 from __future__ import annotations
 
-import functools
+import argparse
+import contextlib
+import json
 import secrets
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any, TextIO
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
-from minimal_llm.common.errors import BlockedError
-from minimal_llm.common.system import peak_memory_mb
-from minimal_llm.inference.generation import TextStream, stream_tokens
-from minimal_llm.inference.latency import percentile
-from minimal_llm.inference.runtime import Runtime
-from minimal_llm.inference.safety.filter import SafeStream, SafetyFilter
-from minimal_llm.inference.sampling import Sampling
+from minimal_llm.cli.arguments import add_model, add_path, whole_number
+from minimal_llm.common.errors import ConfigurationError, MinimalLlmError
+
+if TYPE_CHECKING:  # numpy and SentencePiece come with these: --help does without
+    from minimal_llm.inference.runtime import Runtime
+    from minimal_llm.inference.sampling import Sampling
+
+# Options of Sampling's settings: flag, setting, type, help. One that is not given has the default of the setting.
+SAMPLING: tuple[tuple[str, str, Callable[[str], float], str], ...] = (
+    ("--temp", "temperature", float, "temperature; 0: always the most likely token (default: 0.8)"),
+    ("--top-k", "top_k", int, "choose from the K most likely tokens; 0: from all (default: 40)"),
+    ("--top-p", "top_p", float, "choose from the most likely tokens that sum to probability P (default: 1.0, all)"),
+    ("--min-p", "min_p", float, "least probability, relative to the most likely token (default: 0.0)"),
+    ("--repeat-penalty", "repeat_penalty", float, "penalty on recent tokens (default: 1.0, none)"),
+    ("--repeat-last-n", "repeat_last_n", int, "how many tokens are recent (default: 64)"),
+)
 
 
-@dataclass
-class Timing:
-    """Seconds of the prompt and of each token, and what was read."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `generate`. They mean what they mean in llama.cpp."""
+    parser.add_argument("text", nargs="?", metavar="TEXT", help="the prompt (or -p, --file, or stdin)")
+    parser.add_argument("-p", "--prompt", metavar="TEXT", help="the prompt")
+    add_path(parser, "--file", type=Path, metavar="PATH", help="read the prompt from a file (- is stdin)")
+    parser.add_argument("-i", "--interactive", action="store_true", help="ask for one prompt after another")
+    parser.add_argument(
+        "-n", "--predict", type=whole_number(1), default=128, metavar="N", help="at most N tokens (default: 128)"
+    )
+    parser.add_argument(
+        "--n-samples", type=whole_number(1), default=1, metavar="N", help="write N texts at once (default: 1)"
+    )
+    parser.add_argument("-s", "--seed", type=int, metavar="N", help="equal seeds give equal texts (default: random)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--no-safety", action="store_true", help="turn the safety filter off (docs/SAFETY.md)")
+    group = parser.add_argument_group("sampling")
+    for flag, name, kind, text in SAMPLING:
+        group.add_argument(flag, dest=name, type=kind, default=argparse.SUPPRESS, metavar=flag[-1].upper(), help=text)
+    add_model(parser)
 
-    prompt_tokens: int
-    context: int
-    prefill_seconds: float = 0.0
-    token_seconds: list[float] = field(default_factory=list)
-    streams: int = 1
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the figures: tokens/s, latencies in ms, memory in MB."""
-        ordered = sorted(self.token_seconds)
-        decode = sum(ordered)
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "prefill_tokens_per_s": round(min(self.prompt_tokens, self.context) / self.prefill_seconds, 1),
-            "decode_tokens": len(ordered) * self.streams,
-            "decode_tokens_per_s": round(len(ordered) * self.streams / decode, 1) if decode else 0.0,
-            "latency_p50_ms": round(1000 * percentile(ordered, 50), 3) if ordered else 0.0,
-            "latency_p95_ms": round(1000 * percentile(ordered, 95), 3) if ordered else 0.0,
-            "peak_mb": round(peak_memory_mb(), 1),
-        }
+def run(options: argparse.Namespace) -> int:
+    """Continue a prompt, or one after another; return 0.
 
-    def summary(self) -> str:
-        """Return the figures as a line."""
-        figures = self.as_json()
-        cut = ""
-        if self.prompt_tokens > self.context:
-            cut = f"the prompt has {self.prompt_tokens} tokens, the model reads the last {self.context}\n"
-        return (
-            f"{cut}[prompt {figures['prompt_tokens']} tokens, {figures['prefill_tokens_per_s']:,.0f} tokens/s; "
-            f"text {figures['decode_tokens']} tokens, {figures['decode_tokens_per_s']:,.0f} tokens/s, "
-            f"p50 {figures['latency_p50_ms']:.2f} ms, p95 {figures['latency_p95_ms']:.2f} ms; "
-            f"peak {figures['peak_mb']:.0f} MB]"
-        )
+    Raises:
+        ConfigurationError: there is no prompt, more than one, one that cannot be read, or an option is out of range.
+        BlockedError: the safety filter refuses the prompt.
+        ValidationError: as `load_runtime`.
+    """
+    prompt = None if options.interactive else _prompt(options)  # before the model: a wrong one is refused at once
+    from minimal_llm.inference.runtime import load_runtime
+    from minimal_llm.inference.sampling import Sampling
+
+    names = {name for _, name, _, _ in SAMPLING}
+    chosen = {name: value for name, value in vars(options).items() if name in names}
+    sampling = Sampling(seed=secrets.randbelow(2**32) if options.seed is None else options.seed, **chosen)
+    job = _Job(load_runtime(options.model, options.threads), options.predict, sampling, safe=not options.no_safety)
+    if prompt is None:
+        _converse(job)
+    elif options.json or options.n_samples > 1:
+        _write_samples(job, prompt, options.n_samples, as_json=options.json)
+    else:
+        job.write(prompt, sys.stdout)
+    return 0
 
 
 @dataclass(frozen=True)
-class Written:
-    """Texts without their prompt, why each ended (length, end, blocked), and what they took."""
+class _Job:
+    """What to write, whatever the prompt."""
 
-    prompt: str
-    texts: list[str]
-    reasons: list[str]
+    runtime: Runtime
+    tokens: int
     sampling: Sampling
-    timing: Timing
+    safe: bool
 
-    def as_json(self) -> dict[str, Any]:
-        """Return all of it as one object."""
-        return {
-            "prompt": self.prompt,
-            "samples": [
-                {"text": text, "finish_reason": reason} for text, reason in zip(self.texts, self.reasons, strict=True)
-            ],
-            "sampling": asdict(self.sampling),
-            "stats": self.timing.as_json(),
-        }
+    def write(self, prompt: str, stream: TextIO) -> None:
+        """Write the prompt and its continuation to `stream` as it comes, and the measurements to stderr."""
+        from minimal_llm.cli.writer import write
 
-    def summary(self) -> str:
-        """Return why it ended, where that needs saying, the seed and the figures, for stderr."""
-        blocked = self.reasons.count("blocked")
-        notice = f"{blocked} text(s) stopped by the safety filter (docs/SAFETY.md; --no-safety)\n" if blocked else ""
-        return f"{notice}{self.timing.summary()} [seed {self.sampling.seed}]"
+        written = write(self.runtime, prompt, self.tokens, self.sampling, stream, safe=self.safe)
+        print(written.summary(), file=sys.stderr)
 
 
-def new_seed() -> int:
-    """Return a seed that nobody used before."""
-    return secrets.randbelow(2**32)
+def _prompt(options: argparse.Namespace) -> str:
+    given = [text for text in (options.text, options.prompt) if text is not None]
+    if len(given) + (options.file is not None) > 1:
+        raise ConfigurationError("more than one prompt is given", remedy="give one: TEXT, -p TEXT, or --file PATH")
+    if given:
+        return str(given[0])
+    try:
+        if options.file is not None and str(options.file) != "-":
+            return str(options.file.read_text(encoding="utf-8")).removesuffix("\n")
+        if options.file is None and sys.stdin.isatty():
+            raise ConfigurationError("there is no prompt", remedy='minimal-llm generate "Once upon a time", or -i')
+        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{options.file} cannot be read: {error.strerror}", remedy="give the path of a text file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"the prompt is not UTF-8: {error}", remedy="convert it: iconv -t UTF-8") from error
 
 
-def write(
-    runtime: Runtime, prompt: str, tokens: int, sampling: Sampling, stream: TextIO | None, *, safe: bool
-) -> Written:
-    """Continue a prompt, and show prompt and continuation on `stream` as they come.
+def _write_samples(job: _Job, prompt: str, count: int, *, as_json: bool) -> None:
+    from minimal_llm.cli.writer import write_many
 
-    Raises:
-        BlockedError: the prompt falls under the policy of docs/SAFETY.md.
-    """
-    writer = _Writer(runtime, prompt, tokens, sampling, 1, safe=safe)
-    if stream is not None:
-        stream.write(prompt)
-    for (piece,) in writer.pieces():
-        if stream is not None:
-            stream.write(piece)
-            stream.flush()
-    if stream is not None:
-        stream.write("\n")
-    return writer.written()
+    written = write_many(job.runtime, prompt, job.tokens, job.sampling, count, safe=job.safe)
+    if as_json:
+        print(json.dumps(written.as_json(), ensure_ascii=False))
+    else:
+        print("\n---\n".join(prompt + text for text in written.texts))
+    print(written.summary(), file=sys.stderr)
 
 
-def write_many(runtime: Runtime, prompt: str, tokens: int, sampling: Sampling, count: int, *, safe: bool) -> Written:
-    """Continue a prompt in several ways at once. Raises as `write`."""
-    writer = _Writer(runtime, prompt, tokens, sampling, count, safe=safe)
-    for _ in writer.pieces():
-        pass
-    return writer.written()
-
-
-@functools.cache
-def _rules() -> SafetyFilter:
-    return SafetyFilter.load()  # a quarter of a second: once a process, not once a prompt
-
-
-def _refuse_unsafe(prompt: str, rules: SafetyFilter | None) -> None:
-    violation = rules.check(prompt) if rules is not None else None
-    if violation is not None:
-        raise BlockedError(
-            f"the prompt falls under the category {violation.category!r} of the safety filter: "
-            f"{prompt[violation.start : violation.end]!r}",
-            remedy="ask for something else; docs/SAFETY.md has the policy, --no-safety switches the filter off",
-        )
-
-
-class _Text:
-    """One text as it grows: held back where it might become something to block, ended where it has to."""
-
-    def __init__(self, runtime: Runtime, prompt: str, rules: SafetyFilter | None) -> None:
-        self.shown: list[str] = []
-        self.reason: str | None = None
-        self._end = runtime.tokenizer.eos_id
-        self._characters = TextStream(runtime.tokenizer)
-        self._safe = None if rules is None else SafeStream(rules, prompt)
-
-    def push(self, token: int) -> str:
-        """Return what may be shown after one more token."""
-        if self.reason is not None:
-            return ""
-        if token == self._end:
-            return self.finish("end")
-        return self._show(self._characters.push(token))
-
-    def finish(self, reason: str) -> str:
-        """Return the rest, if the text has not ended before."""
-        if self.reason is not None:
-            return ""
-        shown = self._show(self._characters.finish(), last=True)
-        self.reason = self.reason or reason
-        return shown
-
-    def _show(self, text: str, *, last: bool = False) -> str:
-        if self._safe is not None:
-            text = self._safe.feed(text) + (self._safe.finish() if last else "")
-            if self._safe.blocked is not None:
-                self.reason = "blocked"
-        self.shown.append(text)
-        return text
-
-
-class _Writer:
-    """Several texts from one prompt in step."""
-
-    def __init__(
-        self, runtime: Runtime, prompt: str, tokens: int, sampling: Sampling, count: int, *, safe: bool
-    ) -> None:
-        rules = _rules() if safe else None
-        _refuse_unsafe(prompt, rules)
-        ids = [runtime.tokenizer.bos_id, *runtime.tokenizer.encode(prompt)]
-        self._prompt, self._sampling, self._tokens = prompt, sampling, tokens
-        self._texts = [_Text(runtime, prompt, rules) for _ in range(count)]
-        self._stream = stream_tokens(runtime.decoder, [ids] * count, sampling)
-        self._timing = Timing(len(ids), runtime.decoder.context, streams=count)
-
-    def pieces(self) -> Iterator[list[str]]:
-        """Yield what each text shows after each token, until all have ended."""
-        for number in range(self._tokens):
-            started = time.perf_counter()
-            tokens = next(self._stream)
-            seconds = time.perf_counter() - started
-            if number == 0:
-                self._timing.prefill_seconds = seconds
-            else:
-                self._timing.token_seconds.append(seconds)
-            yield [text.push(token) for text, token in zip(self._texts, tokens, strict=True)]
-            if all(text.reason for text in self._texts):
-                break
-        yield [text.finish("length") for text in self._texts]
-
-    def written(self) -> Written:
-        """Return the outcome."""
-        reasons = [text.reason or "length" for text in self._texts]
-        return Written(
-            self._prompt, ["".join(text.shown) for text in self._texts], reasons, self._sampling, self._timing
-        )
+def _converse(job: _Job) -> None:
+    with contextlib.suppress(ImportError):  # not on every platform
+        import readline  # noqa: F401  # gives input() line editing and a history
+    print("Type a text to continue, then Enter. Ctrl+C stops a text, Ctrl+D quits.", file=sys.stderr)
+    turn = 0
+    while True:
+        try:
+            prompt = input("> ")
+        except EOFError:
+            print()
+            return
+        except KeyboardInterrupt:
+            print()
+            continue
+        if not prompt:
+            continue
+        sampling = replace(job.sampling, seed=(job.sampling.seed + turn) % 2**63)
+        turn += 1
+        try:
+            replace(job, sampling=sampling).write(prompt, sys.stdout)
+        except KeyboardInterrupt:
+            print()
+        except MinimalLlmError as error:
+            print(f"error: {error}", file=sys.stderr)

@@ -1,23 +1,40 @@
-"""Delete what the pipeline made, after asking for whatever took time to make.
-
-python -m minimal_llm.clean
-"""
+"""Delete what the pipeline made, after asking about everything that took time to make."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import load_config
-from minimal_llm.common.errors import MinimalLlmError
+from minimal_llm.common.files import readable_size
+from minimal_llm.pipeline.commands import git
+
+CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache")
 
 
-def costly(artifacts: Artifacts) -> dict[str, list[Path]]:
-    """Return what there is to delete, by what it would take to make it again. Committed metrics are not among it."""
-    groups = {
+def clean() -> int:
+    """Delete the caches of development tools at once and ask about the rest, group by group; return 0."""
+    delete(map(Path, CACHES))
+    tracked = git("ls-files", "-z").split("\0")
+    for name, paths in deletable(Artifacts(tokenizer_name=load_config().tokenizer.name)).items():
+        found = [path for path in paths if path.exists() and str(path) not in tracked]
+        if not found:
+            continue
+        if not sys.stdin.isatty():
+            print(f"kept, because there is no terminal to ask on: {name}")
+            continue
+        print(f"Delete {name}, {readable_size(size(found))}? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            delete(found)
+    return 0
+
+
+def deletable(artifacts: Artifacts) -> dict[str, list[Path]]:
+    """Return what can be deleted, grouped by what it takes to make it again. Committed metrics are not included."""
+    return {
         "corpus, tokenizer and token files (seconds to make again)": [
             artifacts.parameters_checked,
             artifacts.corpus,
@@ -29,47 +46,21 @@ def costly(artifacts: Artifacts) -> dict[str, list[Path]]:
         "trained models (minutes to hours)": [artifacts.best_model, artifacts.final_model, artifacts.training_metrics],
         "checkpoints of unfinished runs": [artifacts.checkpoints],
         "downloaded books (a download)": [artifacts.raw_books],
-        "runs by hand": [Path("runs")],
+        "runs made by hand": [Path("runs")],
         "DVC's cache: the results of all experiments": [Path(".dvc/cache")],
     }
-    there = {name: [path for path in paths if path.exists()] for name, paths in groups.items()}
-    return {name: paths for name, paths in there.items() if paths}
 
 
-def size_mb(paths: list[Path]) -> float:
-    """Return the size of files and folders in MB."""
+def size(paths: Iterable[Path]) -> int:
+    """Return the size of files and folders in bytes."""
     files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
-    return sum(file.stat().st_size for file in files) / 1e6
+    return sum(file.stat().st_size for file in files)
 
 
-def delete(paths: list[Path]) -> None:
-    """Delete files and folders."""
+def delete(paths: Iterable[Path]) -> None:
+    """Delete those of some files and folders that exist."""
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            path.unlink()
-
-
-def main() -> int:
-    """Delete caches at once and ask for the rest, group by group; return the exit code."""
-    try:
-        groups = costly(Artifacts(tokenizer_name=load_config().tokenizer.name))
-    except MinimalLlmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    tracked = subprocess.run(["git", "ls-files", "-z"], capture_output=True, check=True).stdout.decode().split("\0")
-    delete([path for path in map(Path, (".mypy_cache", ".ruff_cache", ".pytest_cache")) if path.exists()])
-    for name, paths in groups.items():
-        kept = [path for path in paths if str(path) not in tracked]
-        if not sys.stdin.isatty():
-            print(f"kept (not on a terminal, so nobody to ask): {name}")
-            continue
-        print(f"delete {name}, {size_mb(kept):,.0f} MB? [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() in ("y", "yes"):
-            delete(kept)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            path.unlink(missing_ok=True)

@@ -1,38 +1,58 @@
-"""Parameters given on a command line, as overrides of params.yaml and as words of DVC."""
+"""Parameters given on a command line, as overrides of params.yaml and as arguments of DVC."""
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from minimal_llm.common.config import Config, flatten
+from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.corpus.text_files import digest
 
-# Variables of `make train` and the parameters that they set
-VARIABLES = {
-    "EPOCHS": "train.epochs",
-    "BATCH_SIZE": "train.batch_size",
-    "LEARNING_RATE": "train.learning_rate",
-    "MAX_SEQ_LENGTH": "train.max_seq_length",
-    "VOCAB_SIZE": "tokenizer.vocab_size",
+# Options of `minimal-llm train`, and the parameters that they set
+OPTIONS = {
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "learning_rate": "train.learning_rate",
+    "max_seq_length": "train.max_seq_length",
+    "vocab_size": "tokenizer.vocab_size",
 }
 
 
-def overrides_from(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the parameters that variables such as EPOCHS=5 set, by their dotted names.
+def overrides_from(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that options such as {"epochs": "5"} set, by their dotted names.
+
+    Keys are those of OPTIONS and "corpus_path", a list of paths; a value of None means that the option was not given.
 
     Raises:
-        CorpusError: CORPUS names a file that cannot be used.
+        ConfigurationError: a corpus path has an unmatched quote.
+        CorpusError: a corpus path names a file that cannot be used.
     """
-    overrides: dict[str, Any] = {
-        key: environment[variable] for variable, key in VARIABLES.items() if environment.get(variable)
-    }
-    if corpus := environment.get("CORPUS"):
-        files = [corpus] if Path(corpus).exists() else shlex.split(corpus)
-        overrides |= {"download.source": "files", "download.files": files, "download.files_digest": digest(files)}
+    overrides = {key: options[name] for name, key in OPTIONS.items() if options.get(name) is not None}
+    if options.get("corpus_path") is not None:
+        overrides |= corpus_overrides(options["corpus_path"])
     return overrides
+
+
+def corpus_overrides(paths: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters that train on these files. Raises as `overrides_from`."""
+    files = [file for path in paths for file in _split(path)]
+    return {"download.source": "files", "download.files": files, "download.files_digest": digest(files)}
+
+
+def _split(path: str) -> list[str]:
+    """Return an existing path as it is, and any other as the paths or patterns that a shell would read from it."""
+    if os.path.exists(path):  # noqa: PTH110  # Path.exists raises for a name that is too long
+        return [path]
+    try:
+        return shlex.split(path)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"the corpus path {path} cannot be read: {error}",
+            remedy="quote each path that has spaces or quotes: CORPUS=\"'/path/to/my text.txt' /path/to/other.txt\"",
+        ) from error
 
 
 def dvc_command(config: Config, overrides: Mapping[str, Any], experiment: str = "") -> list[str]:
@@ -44,15 +64,15 @@ def dvc_command(config: Config, overrides: Mapping[str, Any], experiment: str = 
 
 
 def settings(config: Config, keys: Iterable[str]) -> list[str]:
-    """Return the values of these parameters as words of `dvc exp run`: -S train.epochs=5."""
+    """Return the values of these parameters as arguments of `dvc exp run`: -S train.epochs=5."""
     flat = flatten(config)
     return [word for key in keys for word in ("-S", f"{key}={_hydra(flat[key])}")]
 
 
 def _hydra(value: Any) -> str:
-    """Return a value as an override of `dvc exp run -S` spells it (Hydra's grammar: quotes protect all but quotes)."""
+    """Return a value as `dvc exp run -S` expects it (Hydra's grammar: in quotes, only quotes need escaping)."""
     if isinstance(value, list):
-        return "[" + ",".join(_hydra(item) for item in value) + "]"
+        return "[" + ",".join(map(_hydra, value)) + "]"
     if isinstance(value, str):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return str(value)

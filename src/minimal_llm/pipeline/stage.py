@@ -1,4 +1,4 @@
-"""What all stage scripts share: flags from params.yaml's names, the status record, errors turned into exit codes."""
+"""What all stage scripts share: flags named after params.yaml, the status record, errors turned into exit codes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import signal
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, get_origin
+from typing import Any, NamedTuple, NoReturn, TextIO, get_origin
 
 from pydantic import BaseModel
 
@@ -27,9 +28,9 @@ from minimal_llm.common.errors import (
     ValidationError,
 )
 from minimal_llm.pipeline.memory_estimate import less_memory, training_memory_mb
-from minimal_llm.pipeline.status import StatusFile, StderrTail
+from minimal_llm.pipeline.status import StatusFile
 
-# In this order: torch's allocator, oneDNN inside of a matrix product (two), the C++ runtime, CUDA, the library loader
+# In this order: torch's allocator, oneDNN inside a matmul (two), the C++ runtime, CUDA, the library loader
 ALLOCATOR_FAILURES = (
     "can't allocate memory",
     "could not create a memory",
@@ -38,8 +39,18 @@ ALLOCATOR_FAILURES = (
     "out of memory",
     "failed to map segment",
 )
+STDERR_LINES = 50  # kept in pipeline_status.json
 
 Work = Callable[[Config, Artifacts, Artifacts], None]
+
+
+class Shortcut(NamedTuple):
+    """A flag that sets several parameters at once: `parameters` returns them for the values of the flag."""
+
+    flag: str
+    help: str
+    parameters: Callable[[Sequence[str]], dict[str, Any]]
+
 
 _STAGE_ERRORS: dict[str, type[MinimalLlmError]] = {
     "download": CorpusError,
@@ -49,17 +60,18 @@ _STAGE_ERRORS: dict[str, type[MinimalLlmError]] = {
 }
 
 
-def run_stage(name: str, sections: Sequence[str], description: str | None, work: Work) -> int:
+def run_stage(
+    name: str, sections: Sequence[str], description: str | None, work: Work, shortcuts: Sequence[Shortcut] = ()
+) -> int:
     """Run one stage from its command line and return its exit code.
 
-    `work(config, inputs, outputs)` does it; `sections` are those of params.yaml whose keys become flags.
+    `work(config, inputs, outputs)` does it. `sections` are those of params.yaml whose keys become flags.
     """
-    options = _parser(sections, description).parse_args()
     try:
-        config = load_config(options.params, _overrides(options, sections))
-    except ConfigurationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        options = _parser(sections, description, shortcuts).parse_args()
+        config = load_config(options.params, _overrides(options, sections, shortcuts))
+    except MinimalLlmError as error:
+        return report(error)
     inputs = Artifacts(options.data_dir, config.tokenizer.name)
     outputs = Artifacts(options.output_dir or options.data_dir, config.tokenizer.name)
     tail = sys.stderr = StderrTail(sys.stderr)
@@ -69,40 +81,77 @@ def run_stage(name: str, sections: Sequence[str], description: str | None, work:
     try:
         status.start_phase(name)
         work(config, inputs, outputs)
-        _handle_signals(signal.SIG_IGN)  # all is made: nothing is left to break off
+        _handle_signals(signal.SIG_IGN)  # everything is made: nothing is left to interrupt
     except (Exception, KeyboardInterrupt) as error:
         known = explain(error, name, config)
         if known.kind == "internal":
             traceback.print_exc()
-        print(f"error: {known}", file=sys.stderr)
+        code = report(known)
         status.fail_phase(name, time.monotonic() - started, known, tail.lines())
-        return known.exit_code
+        return code
     status.complete_phase(name, time.monotonic() - started, outputs)
     return 0
 
 
+def run_check(work: Callable[[], None]) -> int:
+    """Run work that is no phase of a run, and return its exit code."""
+    try:
+        work()
+    except MinimalLlmError as error:
+        return report(error)
+    return 0
+
+
+def report(error: MinimalLlmError) -> int:
+    """Print an error and return its exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+class StderrTail:
+    """Replaces sys.stderr: passes everything on and keeps the last lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: deque[str] = deque(maxlen=STDERR_LINES)
+        self._open = ""
+
+    def write(self, text: str) -> int:
+        """Pass `text` on; of a line with carriage returns, such as a progress bar, the last state is kept."""
+        *done, self._open = (self._open + text).split("\n")
+        self._lines.extend(line.rsplit("\r", 1)[-1] for line in done)
+        return self._stream.write(text)
+
+    def lines(self) -> list[str]:
+        """Return the last lines, oldest first."""
+        return [*self._lines, self._open.rsplit("\r", 1)[-1]] if self._open.strip() else list(self._lines)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def explain(error: BaseException, stage: str, config: Config) -> MinimalLlmError:
-    """Return the error of this project that stands for any error: what is not the user's is `internal`."""
+    """Return an error of this project for any error; one that the user did not cause is of kind `internal`."""
     failure = _STAGE_ERRORS[stage]
     if isinstance(error, MinimalLlmError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return Interrupted(f"{stage} was interrupted", remedy="make train (or dvc repro) runs it again")
+        return Interrupted(f"{stage} was interrupted", remedy="run it again: make train, or dvc repro")
     if _is_out_of_memory(error):
-        told, remedy = "Out of memory", "close other programs, or use a smaller corpus"
+        message, remedy = "Out of memory", "close other programs, or use a smaller corpus"
         if stage == "train":
             change, remedy = less_memory(config)
-            told += f": {change} (training needs about {training_memory_mb(config):,.0f} MB)"
-        return failure(told, remedy=remedy, kind="out_of_memory")
+            message += f": {change} (training needs about {training_memory_mb(config):,.0f} MB)"
+        return failure(message, remedy=remedy, kind="out_of_memory")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return failure(
-            f"the disk is full: {error.filename}", remedy="free some space (df -h), run it again", kind="disk_space"
+            f"the disk is full: {error.filename}",
+            remedy="free some space (df -h), then run it again",
+            kind="disk_space",
         )
     if isinstance(error, OSError):
         return failure(f"{error.filename}: {error.strerror}", remedy="make check", kind="configuration")
-    return failure(
-        f"{type(error).__name__}: {error}", remedy="this is a fault of the program: please report it", kind="internal"
-    )
+    return failure(f"{type(error).__name__}: {error}", remedy="this is a bug: please report it", kind="internal")
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -117,17 +166,22 @@ def _handle_signals(handler: Callable[[int, FrameType | None], NoReturn] | signa
 
 
 def _interrupt_once(_number: int, _frame: FrameType | None) -> NoReturn:
-    _handle_signals(signal.SIG_IGN)  # a second one must not break off what the first one led to
+    _handle_signals(signal.SIG_IGN)  # a second one must not interrupt what the first one started
     raise KeyboardInterrupt
 
 
-def _parser(sections: Sequence[str], description: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(message, remedy=f"python stages/{self.prog} --help")
+
+
+def _parser(sections: Sequence[str], description: str | None, shortcuts: Sequence[Shortcut]) -> argparse.ArgumentParser:
+    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--params", type=Path, default=PARAMS, help="default: params.yaml; flags override it")
     parser.add_argument("--data-dir", type=Path, default=DATA, help="where the inputs are (default: data)")
     parser.add_argument("--output-dir", type=Path, help="where the outputs go (default: where the inputs are)")
+    for shortcut in shortcuts:
+        parser.add_argument(shortcut.flag, dest=shortcut.flag, metavar="PATH", nargs="+", help=shortcut.help)
     for key, annotation in _flags(Config, sections):
         many = get_origin(annotation) is tuple
         parser.add_argument(
@@ -153,6 +207,14 @@ def _flags(model: type[BaseModel], sections: Sequence[str], prefix: str = "") ->
     return flags
 
 
-def _overrides(options: argparse.Namespace, sections: Sequence[str]) -> dict[str, Any]:
-    given = vars(options)
-    return {key: given[key] for key, _ in _flags(Config, sections) if given[key] is not None}
+def _overrides(options: argparse.Namespace, sections: Sequence[str], shortcuts: Sequence[Shortcut]) -> dict[str, Any]:
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    overrides = {key: given[key] for key, _ in _flags(Config, sections) if key in given}
+    for shortcut in shortcuts:
+        parameters = shortcut.parameters(given[shortcut.flag]) if shortcut.flag in given else {}
+        for key in parameters.keys() & overrides:
+            raise ConfigurationError(
+                f"{shortcut.flag} sets {key}, which has a flag of its own here", remedy="leave one of the two out"
+            )
+        overrides |= parameters
+    return overrides

@@ -15,12 +15,12 @@ from minimal_llm.common.artifacts import STAGES, Artifacts
 from minimal_llm.common.files import readable_size
 from minimal_llm.pipeline.status import StatusFile
 
-MARKS = {"completed": "green", "skipped": "cyan", "running": "yellow", "failed": "red", "interrupted": "red"}
+COLORS = {"completed": "green", "skipped": "cyan", "running": "yellow", "failed": "red", "interrupted": "red"}
 
 
-def show_status(artifacts: Artifacts) -> int:
+def show_status() -> int:
     """Print what the last run did and what DVC would run now; return 0."""
-    record = StatusFile(artifacts.status).read()
+    record = StatusFile(Artifacts().status).read()
     console = Console()
     if record:
         console.print(_status_table(record))
@@ -28,7 +28,7 @@ def show_status(artifacts: Artifacts) -> int:
             console.print(f"[red]{error['phase']} {error['kind']}[/]: ", end="")
             console.print(f"{error['message']}\n  What to do: {error['remedy']}", markup=False, highlight=False)
     else:
-        console.print("no run yet: make train")
+        console.print("No run yet. To start one: make train")
     console.print("\ndvc status", style="bold")
     subprocess.run(["dvc", "status"], check=False)
     return 0
@@ -45,5 +45,5 @@ def _status_table(record: Mapping[str, Any]) -> Table:
             state = "killed"
         sizes = ", ".join(f"{Path(p).name} {readable_size(n)}" for p, n in entry.get("artifacts", {}).items())
         seconds = f"{entry['seconds']:.1f}" if "seconds" in entry else ""
-        table.add_row(phase, f"[{MARKS.get(state, 'white')}]{state}[/]", seconds, sizes)
+        table.add_row(phase, f"[{COLORS.get(state, 'white')}]{state}[/]", seconds, sizes)
     return table

@@ -1,7 +1,4 @@
-"""What `make verify` does: train again into a scratch folder and hold the result against what is recorded.
-
-python -m minimal_llm.verify
-"""
+"""What `minimal-llm verify` does: train again into a scratch folder and compare the result with what is recorded."""
 
 from __future__ import annotations
 
@@ -13,11 +10,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from rich.console import Console
@@ -25,200 +21,144 @@ from rich.table import Table
 
 from minimal_llm.common.artifacts import DATA, STAGES, Artifacts
 from minimal_llm.common.config import Config, load_config
-from minimal_llm.common.errors import (
-    EXIT_INTERRUPTED,
-    ConfigurationError,
-    Interrupted,
-    MinimalLlmError,
-    ValidationError,
-)
+from minimal_llm.common.errors import EXIT_INTERRUPTED, ConfigurationError, Interrupted, ValidationError
 from minimal_llm.common.files import read_json
 from minimal_llm.common.unfinished_runs import unfinished_runs
 from minimal_llm.corpus.manifest import read_manifest
+from minimal_llm.pipeline.commands import output_of
 
 LOCK = Path("dvc.lock")
 SCRATCH = Path("runs/verify")
-RETRAINED = STAGES[: STAGES.index("train") + 1]  # what stands before the result that is compared
+RETRAINED = STAGES[: STAGES.index("train") + 1]  # the stages up to the result that is compared
 LOSSES = ("val_loss", "train_loss")
 TOLERANCE = 0.05  # of a loss, between machines
-# What train_speed.json says of the machine: equal bytes are promised where all of it is equal.
+# What train_speed.json says about the machine: where all of it is equal, equal bytes are promised.
 MACHINE = ("device", "precision", "compiled", "threads", "cpu_capability", "torch_version", "cpu")
-AGAIN = "make verify goes on from there"
 
 Hashes = dict[Path, str]
 
 
-@dataclass(frozen=True)
-class Lock:
-    """The stages of dvc.lock."""
+class _Row(NamedTuple):
+    name: str
+    recorded: str
+    here: str
+    matches: bool
 
-    stages: Mapping[str, Any]
 
-    def inputs(self, stage: str) -> Hashes:
-        """Return the recorded hashes of what a stage reads below data/."""
-        return {path: md5 for path, md5 in _hashes(self.stages[stage]["deps"]).items() if DATA in path.parents}
+class _Lock:
+    """What dvc.lock records of the stages. Raises ConfigurationError if it cannot be read or lacks a stage."""
 
-    def outputs(self, stage: str) -> Hashes:
-        """Return the recorded hashes of what a stage makes, times and memory aside: those differ from run to run."""
-        hashes = _hashes(self.stages[stage]["outs"])
-        hashes.pop(Artifacts().train_speed, None)
-        return hashes
+    def __init__(self) -> None:
+        try:
+            self._stages = yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"]
+            missing = [stage for stage in RETRAINED if stage not in self._stages]
+        except FileNotFoundError:
+            raise ConfigurationError(f"there is no {LOCK}, so nothing to compare with", remedy="make train") from None
+        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+            raise ConfigurationError(
+                f"{LOCK} cannot be read: {type(error).__name__}: {error}", remedy=f"git checkout {LOCK}, or make train"
+            ) from error
+        if missing:
+            raise ConfigurationError(f"{LOCK} records no run of {', '.join(missing)}", remedy="make train")
+
+    def hashes(self, stage: str, kind: str) -> Hashes:
+        """Return the hashes of the `deps` or `outs` below data/, train_speed.json aside: it differs between runs."""
+        found = {Path(entry["path"]): entry["md5"] for entry in self._stages[stage][kind]}
+        return {path: md5 for path, md5 in found.items() if DATA in path.parents and path != Artifacts().train_speed}
 
     def parameters(self, stage: str) -> Mapping[str, Any]:
-        """Return the recorded parameters of a stage, by their dotted names."""
-        recorded: Mapping[str, Any] = self.stages[stage].get("params", {}).get("params.yaml", {})
+        """Return the parameters of a stage by their dotted names."""
+        recorded: Mapping[str, Any] = self._stages[stage].get("params", {}).get("params.yaml", {})
         return recorded
 
     def read_metrics(self, path: Path) -> Any:
-        """Return the content of a metrics file of the train stage.
-
-        Raises:
-            ConfigurationError: the file is missing or not the one that was recorded.
-        """
-        wanted = _hashes(self.stages["train"]["outs"]).get(path, "")
-        if md5_of(path) != wanted:
+        """Return the content of a metrics file of stage train. Raises ConfigurationError if it is another file."""
+        recorded = next((e["md5"] for e in self._stages["train"]["outs"] if Path(e["path"]) == path), "")
+        if (here := md5_of(path)) != recorded:
             raise ConfigurationError(
-                f"{path} ({_short(md5_of(path))}) is not the file that {LOCK} records ({_short(wanted)})",
-                remedy=f"git checkout {LOCK} {path}, or train anew: dvc repro",
+                f"{path} ({_short(here)}) is not the file that {LOCK} records ({_short(recorded)})",
+                remedy=f"git checkout {LOCK} {path}, or train again: dvc repro",
             )
         return read_json(path)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One comparison: the recorded value, the one here, and whether they agree."""
+def verify() -> int:
+    """Train again as dvc.lock records it and print how the result compares; on success, delete it and return 0.
 
-    name: str
-    recorded: str
-    here: str
-    agrees: bool
-
-
-def main() -> int:
-    """Run the command line; return the exit code."""
-    try:
-        verify(load_config())
-    except MinimalLlmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:  # between two stages
-        print(f"error: interrupted\n  What to do: {AGAIN}", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    Raises:
+        ConfigurationError: dvc.lock, the metrics and the parameters are not those of one run.
+        ValidationError: the result differs.
+        Interrupted: a signal stopped it.
+        SystemExit: a stage failed; it has printed why, and the code is its own.
+    """
+    config = load_config()
+    lock = _Lock()
+    _require_up_to_date(lock, config)
+    speed, losses = (lock.read_metrics(path) for path in (Artifacts().train_speed, Artifacts().train_metrics))
+    scratch = Artifacts(SCRATCH, config.tokenizer.name)
+    if not unfinished_runs(scratch.checkpoints, config):  # a finished run would be taken from its checkpoint
+        shutil.rmtree(SCRATCH, ignore_errors=True)
+    inputs, rebuilt = _prepare_inputs(lock, scratch)
+    print(f"Training into {SCRATCH}; the recorded run took {speed['total_seconds'] / 60:.1f} minutes.")
+    _run_stage("train", "--data-dir", str(inputs), "--output-dir", str(SCRATCH))
+    _conclude(lock, [*rebuilt, "train"], speed, losses, scratch)
+    shutil.rmtree(SCRATCH)
     return 0
 
 
-def verify(config: Config) -> None:
-    """Train again as dvc.lock records it and print how the result compares; on success, delete it.
-
-    Raises:
-        ConfigurationError: dvc.lock, the metrics or the parameters are not of one and the same run.
-        ValidationError: the result is another one.
-        Interrupted: a signal stopped it.
-        SystemExit: a stage failed; the code is its own, and it has said why.
-    """
-    lock = read_lock()
-    require_up_to_date(lock, config)
-    speed, losses = (lock.read_metrics(path) for path in (Artifacts().train_speed, Artifacts().train_metrics))
-    scratch = Artifacts(SCRATCH, config.tokenizer.name)
-    if not unfinished_runs(scratch.checkpoints, config):  # what an ended run left would spare the training
-        shutil.rmtree(SCRATCH, ignore_errors=True)
-    inputs, made = prepare_inputs(lock, scratch)
-    print(f"training into {SCRATCH}; the recorded run took {speed['total_seconds'] / 60:.1f} minutes")
-    _run_stage("train", "--data-dir", str(inputs), "--output-dir", str(SCRATCH))
-    conclude(lock, [*made, "train"], speed, losses, scratch)
-    shutil.rmtree(SCRATCH)
-
-
-def read_lock() -> Lock:
-    """Return what dvc.lock records.
-
-    Raises:
-        ConfigurationError: it is missing or unreadable, or a stage is not in it.
-    """
-    try:
-        content = yaml.safe_load(LOCK.read_text(encoding="utf-8"))
-        stages = content["stages"]
-        missing = [stage for stage in RETRAINED if stage not in stages]
-    except FileNotFoundError:
-        raise ConfigurationError(f"there is no {LOCK}: nothing to compare with", remedy="make train") from None
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        raise ConfigurationError(
-            f"{LOCK} cannot be read: {type(error).__name__}: {error}", remedy=f"git checkout {LOCK}, or make train"
-        ) from error
-    if missing:
-        raise ConfigurationError(f"{LOCK} records no run of {', '.join(missing)}", remedy="make train")
-    return Lock(stages)
-
-
-def require_up_to_date(lock: Lock, config: Config) -> None:
-    """Raise ConfigurationError, naming all of it, if parameters or code have changed since dvc.lock was written."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "status", "--json", *RETRAINED], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise ConfigurationError(f"dvc status failed: {done.stderr.strip()}", remedy="dvc status says more")
-    changes: dict[str, None] = {}  # in their order, each once: several stages share some
-    for stage, entries in json.loads(done.stdout).items():
+def _require_up_to_date(lock: _Lock, config: Config) -> None:
+    """Raise ConfigurationError with all changes if parameters or code have changed since dvc.lock was written."""
+    now, changes = config.model_dump(mode="json", by_alias=True), []
+    for stage, entries in json.loads(output_of("dvc", "status", "--json", *RETRAINED)).items():
+        recorded = lock.parameters(stage)
         for entry in entries:
-            found = entry.get("changed deps", {}) if isinstance(entry, dict) else {f"the stage {stage}": entry}
-            changes |= dict.fromkeys(_describe(found, lock.parameters(stage), config))
+            found = entry.get("changed deps", {}) if isinstance(entry, dict) else {f"stage {stage}": entry}
+            for name, change in found.items():
+                if isinstance(change, dict):
+                    then = {key: repr(recorded[key]) if key in recorded else "nothing" for key in change}
+                    here = {key: reduce(getitem, key.split("."), now) for key in change}
+                    changes += [f"{key}: {then[key]} in {LOCK}, {here[key]!r} in {name}" for key in change]
+                elif DATA not in Path(name).parents:  # data is compared by its hashes, and rebuilt where it is missing
+                    changes.append(f"{name}: {change}")
     if changes:
-        lines = "\n".join(f"  - {change}" for change in changes)
+        lines = "\n".join(f"  - {change}" for change in dict.fromkeys(changes))  # several stages share some
         raise ConfigurationError(
             f"{LOCK} was written with other parameters or code:\n{lines}",
-            remedy="dvc repro trains with those of now, or undo the changes: git diff shows them",
+            remedy="dvc repro trains with the current ones; or undo the changes, which git diff shows",
         )
 
 
-def _describe(found: Mapping[str, Any], recorded: Mapping[str, Any], config: Config) -> list[str]:
-    now = config.model_dump(mode="json", by_alias=True)
-    changes = []
-    for name, change in found.items():
-        if isinstance(change, dict):
-            for key in change:
-                then = repr(recorded[key]) if key in recorded else "nothing"
-                changes.append(f"{key}: {then} in {LOCK}, {reduce(getitem, key.split('.'), now)!r} in {name}")
-        elif DATA not in Path(name).parents:  # data is compared by its hashes, and made again where it is not here
-            changes.append(f"{name}: {change}")
-    return changes
-
-
-def prepare_inputs(lock: Lock, scratch: Artifacts) -> tuple[Path, list[str]]:
-    """Return the folder of the recorded token files, data/ or the scratch folder, and the stages run to make them.
-
-    Raises:
-        ValidationError: the corpus that can be had here is not the recorded one.
-        Interrupted, SystemExit: as `verify`.
-    """
-    made = []
+def _prepare_inputs(lock: _Lock, scratch: Artifacts) -> tuple[Path, list[str]]:
+    """Return the folder with the recorded token files, data/ or the scratch folder, and the stages run to make them."""
+    rebuilt = []
     corpus = tokens = DATA
-    if not _are_equal(lock.inputs("train"), DATA):
+    if not _match(lock.hashes("train", "deps"), DATA):
         tokens = SCRATCH
-        if not _are_equal(lock.inputs("tokenizer"), DATA):
+        if not _match(lock.hashes("tokenizer", "deps"), DATA):
             corpus = SCRATCH
-            if Artifacts().raw_books.is_dir():  # nothing is fetched twice
+            if Artifacts().raw_books.is_dir():  # nothing is downloaded twice
                 shutil.copytree(Artifacts().raw_books, scratch.raw_books, dirs_exist_ok=True)
             _run_stage("download", "--data-dir", str(SCRATCH))
-            require_recorded_corpus(lock, scratch)
-            made.append("download")
+            _require_recorded_corpus(lock, scratch)
+            rebuilt.append("download")
         _run_stage("tokenizer", "--data-dir", str(corpus), "--output-dir", str(SCRATCH))
-        made.append("tokenizer")
-    equal = "equal" if _are_equal(lock.inputs("train"), tokens) else "DIFFER FROM"
-    print(f"inputs: the tokenizer and the token files in {tokens} {equal} those of {LOCK}")
-    return tokens, made
+        rebuilt.append("tokenizer")
+    comparison = "match" if _match(lock.hashes("train", "deps"), tokens) else "DIFFER FROM"
+    print(f"inputs: the tokenizer and the token files in {tokens} {comparison} {LOCK}")
+    return tokens, rebuilt
 
 
-def require_recorded_corpus(lock: Lock, scratch: Artifacts) -> None:
+def _require_recorded_corpus(lock: _Lock, scratch: Artifacts) -> None:
     """Raise ValidationError if the corpus in the scratch folder is not the recorded one: no machine excuses that."""
     path = Artifacts().corpus
-    here, recorded = md5_of(scratch.corpus), lock.outputs("download")[path]
+    here, recorded = md5_of(scratch.corpus), lock.hashes("download", "outs")[path]
     if here == recorded:
         return
     manifest = read_manifest(scratch.corpus_manifest)
-    why, remedy = "", f"see {scratch.corpus_manifest} for what it is made of; dvc repro trains on the corpus of now"
+    why, remedy = "", f"see {scratch.corpus_manifest} for its documents; dvc repro trains on the current corpus"
     if manifest.fallback:
-        why = f": {manifest.reason}, so the primer stood in"
-        remedy = "connect, or set GUTENBERG_MIRRORS, then: make verify"
+        why = f": {manifest.reason}, so the primer was used instead"
+        remedy = "connect to the network, or set GUTENBERG_MIRRORS, then: make verify"
     raise ValidationError(
         f"nothing was trained or compared, because the corpus differs{why}\n"
         f"  {path}: {_short(recorded)} in {LOCK}, {_short(here)} ({manifest.source}) here",
@@ -226,45 +166,46 @@ def require_recorded_corpus(lock: Lock, scratch: Artifacts) -> None:
     )
 
 
-def conclude(lock: Lock, stages: Sequence[str], recorded_speed: Any, recorded_losses: Any, scratch: Artifacts) -> None:
-    """Print a table of what the stages made here against the record, then which comparison it was and how it ended.
-
-    Raises:
-        ValidationError: something differs.
-    """
+def _conclude(
+    lock: _Lock, stages: Sequence[str], recorded_speed: Any, recorded_losses: Any, scratch: Artifacts
+) -> None:
+    """Compare what the stages made with the record: bytes on an equal machine, losses elsewhere."""
     speed = read_json(scratch.train_speed)
-    sides = {key: (recorded_speed.get(key, "not recorded"), speed[key]) for key in MACHINE}
-    differing = [f"{key} {there} there, {here} here" for key, (there, here) in sides.items() if there != here]
+    pairs = {key: (recorded_speed.get(key, "unknown"), speed[key]) for key in MACHINE}
+    differing = [
+        f"{key} {recorded} recorded, {here} here" for key, (recorded, here) in pairs.items() if recorded != here
+    ]
     if differing:
-        kind, reason = f"losses within {TOLERANCE:.0%}", f"another machine: {'; '.join(differing)}"
-        rows = compare_losses(recorded_losses, read_json(scratch.train_metrics))
+        kind, machine = f"losses within {TOLERANCE:.0%}", f"another machine ({'; '.join(differing)})"
+        rows = _compare_losses(recorded_losses, read_json(scratch.train_metrics))
     else:
-        kind, reason = "bytes", f"this machine: {', '.join(f'{key} {speed[key]}' for key in MACHINE)}"
-        rows = [row for stage in stages for row in compare_bytes(lock.outputs(stage))]
-    print(f"\ncomparing {kind}, as the record is of {reason}")
-    _print_table(rows)
-    wrong = [row.name for row in rows if not row.agrees]
+        kind, machine = "bytes", f"this machine ({', '.join(f'{key} {speed[key]}' for key in MACHINE)})"
+        rows = [row for stage in stages for row in _compare_bytes(lock.hashes(stage, "outs"))]
+    print(f"\nComparing {kind}: the recorded run was made on {machine}.")
+    table = Table("", "recorded", "here", "")
+    for row in rows:
+        table.add_row(row.name, row.recorded, row.here, "[green]matches[/]" if row.matches else "[red]differs[/]")
+    Console().print(table)
+    wrong = [row.name for row in rows if not row.matches]
     if wrong:
         raise ValidationError(
             f"NOT verified: {len(wrong)} of {len(rows)} differ, comparing {kind}: {', '.join(wrong)}",
-            remedy=f"the files made here stay in {SCRATCH}; dvc repro --force trains anew and records that",
+            remedy=f"inspect the new files in {SCRATCH}; to train again and record the result: dvc repro --force",
         )
-    print(f"verified: {len(rows)} of {len(rows)} agree, comparing {kind}")
+    print(f"Verified: all {len(rows)} match, comparing {kind}.")
 
 
-def compare_bytes(recorded: Hashes) -> list[Row]:
-    """Return how the files in the scratch folder compare with recorded hashes."""
+def _compare_bytes(recorded: Hashes) -> list[_Row]:
     here = {path: md5_of(SCRATCH / path.relative_to(DATA)) for path in recorded}
-    return [Row(str(path), _short(md5), _short(here[path]), md5 == here[path]) for path, md5 in recorded.items()]
+    return [_Row(str(path), _short(md5), _short(here[path]), md5 == here[path]) for path, md5 in recorded.items()]
 
 
-def compare_losses(recorded: Mapping[str, float], here: Mapping[str, float]) -> list[Row]:
-    """Return how the losses of two runs compare: they agree within TOLERANCE of the recorded one."""
-    rows = []
-    for name in LOSSES:
-        change = here[name] / recorded[name] - 1
-        rows.append(Row(name, f"{recorded[name]:.4f}", f"{here[name]:.4f} ({change:+.2%})", abs(change) <= TOLERANCE))
-    return rows
+def _compare_losses(recorded: Mapping[str, float], here: Mapping[str, float]) -> list[_Row]:
+    changes = {name: here[name] / recorded[name] - 1 for name in LOSSES}
+    return [
+        _Row(name, f"{recorded[name]:.4f}", f"{here[name]:.4f} ({change:+.2%})", abs(change) <= TOLERANCE)
+        for name, change in changes.items()
+    ]
 
 
 def md5_of(path: Path) -> str:
@@ -280,54 +221,29 @@ def md5_of(path: Path) -> str:
 
 
 def _run_stage(stage: str, *flags: str) -> None:
-    """Run a stage script as a user does; a signal makes it save and end.
-
-    Raises:
-        Interrupted: a signal ended it.
-        SystemExit: it failed.
-    """
+    """Run a stage script as a user does; a signal makes it save and end. Raises as `verify`."""
     command = [sys.executable, f"stages/{stage}.py", *flags]
     print(f"$ {shlex.join(['python', *command[1:]])}", flush=True)
     process = subprocess.Popen(command)
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    # A terminal sends Ctrl+C to the stage as well, which saves and ends; SIGTERM comes to this process alone.
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
-        code = _wait(process)
+        code = process.wait()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if code == EXIT_INTERRUPTED or code < 0:
-        raise Interrupted(f"{stage} was {'killed' if code < 0 else 'interrupted'}", remedy=AGAIN)
+        how = "killed" if code < 0 else "interrupted"
+        raise Interrupted(f"{stage} was {how}", remedy="make verify resumes it")
     if code:
         raise SystemExit(code)
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # a terminal sends it to the stage as well, which saves and ends
-            continue
-
-
-def _print_table(rows: Sequence[Row]) -> None:
-    table = Table()
-    for column in ("", "recorded", "here", ""):
-        table.add_column(column)
-    for row in rows:
-        table.add_row(row.name, row.recorded, row.here, "[green]agrees[/]" if row.agrees else "[red]differs[/]")
-    Console().print(table)
-
-
-def _hashes(entries: Sequence[Mapping[str, str]]) -> Hashes:
-    return {Path(entry["path"]): entry["md5"] for entry in entries}
-
-
-def _are_equal(recorded: Hashes, root: Path) -> bool:
+def _match(recorded: Hashes, root: Path) -> bool:
     return all(md5_of(root / path.relative_to(DATA)) == md5 for path, md5 in recorded.items())
 
 
 def _short(md5: str) -> str:
     return md5[:10] or "missing"
-
-
-if __name__ == "__main__":
-    sys.exit(main())
