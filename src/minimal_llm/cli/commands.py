@@ -135,7 +135,7 @@ GROUPS = {
         Command("check", "Check parameters and prerequisites", "minimal-llm check", _check),
         Command(
             "train",
-            "Run the pipeline: check, download, tokenizer, train, validate, report",
+            "Run the whole pipeline: download, tokenizer, train, validate",
             "minimal-llm train --epochs 10 --learning-rate 0.001 --corpus-path /path/to/text.txt",
             _train,
             add_run,

@@ -34,7 +34,7 @@ def test_what_a_control_group_has_read_from_files_counts_as_free(
         ),
     ],
 )
-def test_training_that_needs_more_than_there_is_is_refused_with_both_figures_and_what_saves_most(
+def test_training_that_needs_more_memory_than_is_free_is_refused_with_both_numbers_and_what_saves_most(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], told: str
 ) -> None:
     monkeypatch.setattr(memory_estimate, "available_memory_mb", lambda: 100.0)

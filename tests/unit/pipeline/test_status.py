@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.errors import TrainingError
-from minimal_llm.pipeline.status import RUN_VARIABLE, StatusFile, StderrTail
+from minimal_llm.pipeline.status import RUN_VARIABLE, StatusFile
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def test_stages_of_one_run_write_into_one_record(
     assert record["phases"]["train"]["artifacts"][str(tmp_path / "best_model.pt")] == 5
 
 
-def test_a_new_run_begins_a_new_record(status: StatusFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_run_starts_a_new_record(status: StatusFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(RUN_VARIABLE, "run-1")
     status.start_phase("download")
     monkeypatch.setenv(RUN_VARIABLE, "run-2")
@@ -46,7 +45,7 @@ def test_a_new_run_begins_a_new_record(status: StatusFile, monkeypatch: pytest.M
     assert states(status) == ["skipped", "running", "pending", "pending"]
 
 
-def test_a_failure_is_kept_with_its_kind_remedy_and_last_words(
+def test_a_failure_is_recorded_with_its_kind_remedy_and_last_lines_of_stderr(
     status: StatusFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(RUN_VARIABLE, "run-1")
@@ -65,13 +64,13 @@ def test_a_failure_is_kept_with_its_kind_remedy_and_last_words(
     }
 
 
-def test_a_run_that_had_nothing_to_do_skipped_everything(status: StatusFile) -> None:
+def test_a_run_with_nothing_to_do_skips_every_phase(status: StatusFile) -> None:
     status.start_run("run-1", "dvc repro")
     assert status.finish_run(succeeded=True)["state"] == "succeeded"
     assert set(states(status)) == {"skipped"}
 
 
-def test_a_stage_run_by_hand_keeps_what_is_known_of_the_others(status: StatusFile, tmp_path: Path) -> None:
+def test_a_stage_run_by_hand_keeps_the_record_of_the_others(status: StatusFile, tmp_path: Path) -> None:
     status.start_phase("download")
     status.complete_phase("download", 1.0, Artifacts(tmp_path))
     assert status.read()["state"] == "succeeded"
@@ -79,18 +78,20 @@ def test_a_stage_run_by_hand_keeps_what_is_known_of_the_others(status: StatusFil
     assert states(status) == ["completed", "running", "pending", "pending"]
 
 
-def test_a_record_that_cannot_be_read_is_begun_anew(tmp_path: Path) -> None:
+def test_a_record_that_cannot_be_read_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text("{broken", encoding="utf-8")
     status = StatusFile(tmp_path / "s.json")
     status.start_phase("download")
     assert states(status)[0] == "running"
 
 
-def test_the_tail_passes_all_on_and_keeps_the_last_lines() -> None:
-    stream = io.StringIO()
-    tail = StderrTail(stream)
-    for number in range(70):
-        print(f"line {number}", file=tail)
-    tail.write("bar 10%\rbar 90%\rbar 100%")
-    assert stream.getvalue().startswith("line 0\n")
-    assert tail.lines() == [*(f"line {number}" for number in range(20, 70)), "bar 100%"]
+def test_a_stage_that_was_killed_is_recorded_as_interrupted_when_the_run_ends(status: StatusFile) -> None:
+    status.start_run("run-1", "dvc repro")
+    status._write({**status.read(), "current_phase": "train"})
+    record = status.finish_run(succeeded=False)
+    assert (record["state"], record["error"]["kind"], record["error"]["exit_code"]) == (
+        "interrupted",
+        "interrupted",
+        130,
+    )
+    assert "train was killed" in record["error"]["message"]

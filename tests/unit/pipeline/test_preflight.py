@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.config import load_config
+from minimal_llm.common.errors import ConfigurationError
+from minimal_llm.pipeline import preflight
+from minimal_llm.pipeline.preflight import Finding, check_initial_model, require, run_checks
+from tests.support.stages import ROOT
+
+UNREACHABLE = "http://127.0.0.1:9"
+
+
+def findings(artifacts: Artifacts, **changes: Any) -> dict[str, Finding]:
+    """The findings of all checks by name."""
+    overrides = {key.replace("__", "."): value for key, value in changes.items()}
+    return {finding.check: finding for finding in run_checks(load_config(ROOT / "params.yaml", overrides), artifacts)}
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The root of the repository, without a mirror."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("GUTENBERG_MIRRORS", UNREACHABLE)
+
+
+def test_everything_is_checked_whatever_the_other_checks_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "available_memory_mb", lambda: 10.0)
+    monkeypatch.setattr(preflight, "REQUIREMENTS", tmp_path / "none.txt")
+    monkeypatch.setattr(preflight, "OLDEST_PYTHON", (99, 0))
+    found = findings(Artifacts(tmp_path), download__offline_fallback=False)
+    wrong = {check for check, finding in found.items() if finding.remedy}
+    assert wrong >= {"python", "packages", "memory", "corpus"}
+    assert found["disk"].remedy is None
+    assert not any(tmp_path.iterdir())
+    with pytest.raises(ConfigurationError) as error:
+        require(list(found.values()))
+    assert error.value.message.startswith(f"{len(wrong)} prerequisites missing:\n  - python: ")
+    assert "make train BATCH_SIZE=16" in error.value.message
+
+
+def test_a_package_of_another_version_is_named_with_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pins = tmp_path / "requirements.txt"
+    pins.write_text("numpy==0.1\nno-such-package==2\nPyYAML==6.0.3\n", encoding="utf-8")
+    monkeypatch.setattr(preflight, "REQUIREMENTS", pins)
+    packages = findings(Artifacts(tmp_path))["packages"]
+    assert packages.detail.startswith("numpy is ")
+    assert packages.detail.endswith(", not 0.1; no-such-package 2 is missing")
+    assert packages.remedy == "make setup"
+
+
+def test_without_a_mirror_books_on_disk_or_the_primer_will_do_unless_it_is_ruled_out(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path)
+    assert "the embedded primer will replace the books" in findings(artifacts)["corpus"].detail
+    refused = findings(artifacts, download__offline_fallback=False)["corpus"]
+    assert refused.detail == f"no mirror can be reached ({UNREACHABLE})"
+    assert "GUTENBERG_MIRRORS" in str(refused.remedy)
+    artifacts.raw_books.mkdir()
+    (artifacts.raw_books / "pg11.txt").touch()
+    assert findings(artifacts, download__offline_fallback=False)["corpus"].remedy is None
+
+
+def test_files_of_ones_own_must_exist(tmp_path: Path) -> None:
+    wrong = findings(Artifacts(tmp_path), download__source="files", download__files=["/nowhere.txt"])["corpus"]
+    assert wrong.detail == "/nowhere.txt does not exist"
+    right = findings(Artifacts(tmp_path), download__source="files", download__files=["README.md"])["corpus"]
+    assert (right.detail, right.remedy) == ("1 file", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("best_model.pt", "DVC deletes"), ("none.pt", "there is no file"), ("base.pt", None)]
+)
+def test_the_model_to_start_from_must_exist_and_stay(tmp_path: Path, name: str, told: str | None) -> None:
+    (tmp_path / "base.pt").touch()
+    config = load_config(ROOT / "params.yaml", {"train.init_from": str(tmp_path / name)})
+    (finding,) = check_initial_model(config, Artifacts(tmp_path))
+    assert (finding.remedy is None) == (told is None)
+    assert (told or str(tmp_path / name)) in finding.detail

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from minimal_llm.common.unfinished_runs import UnfinishedRun
+from minimal_llm.pipeline.repro import _settle_unfinished_run
+
+
+class Terminal(io.StringIO):
+    """A terminal at which somebody has typed an answer."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stdin", "resume", "asked", "kept"),
+    [
+        (io.StringIO(), None, False, True),
+        (io.StringIO(), False, False, False),
+        (Terminal("\n"), None, True, True),
+        (Terminal("s\n"), None, True, False),
+        (Terminal("s\n"), True, False, True),
+        (Terminal("r\n"), False, False, False),
+    ],
+)
+def test_an_unfinished_run_is_resumed_or_started_over_as_the_option_or_the_answer_says(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    stdin: io.StringIO,
+    resume: bool | None,
+    asked: bool,
+    kept: bool,
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "stdin", stdin)
+    stdin.seek(0)
+    _settle_unfinished_run([UnfinishedRun(folder, 2.5, 60)], resume)
+    printed = capsys.readouterr().out
+    assert "Found an unfinished run, 2.50 of 60 epochs done." in printed
+    assert ("[R]esume or [s]tart over?" in printed) == asked
+    assert ("Resuming it." in printed) == folder.exists() == kept
+
+
+def test_without_an_unfinished_run_nothing_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    _settle_unfinished_run([], None)
+    assert capsys.readouterr().out == ""
