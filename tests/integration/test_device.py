@@ -22,7 +22,7 @@ from tests.support.stages import copy_folder, run_program
 FORMATS = ("onnx", "onnx-int8")
 WITHOUT_TORCH = """
 import sys
-from minimal_llm.cli import main
+from minimal_llm.cli.main import main
 code = main(sys.argv[1:])
 heavy = {"torch", "dvc", "pydantic", "onnx"} & set(sys.modules)
 sys.exit(f"loaded: {heavy}" if heavy else code)
@@ -39,9 +39,9 @@ def exported(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def generate(model: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    program = (sys.executable, "-c", WITHOUT_TORCH, "generate", "--model", str(model))
-    return run_program(*program, *arguments, code=code)
+def generate(model: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The finished command, after checking that it loaded nothing that a device lacks."""
+    return run_program(sys.executable, "-c", WITHOUT_TORCH, "generate", "--model", str(model), *arguments)
 
 
 def test_the_logits_are_those_of_torch_token_by_token_and_close_to_them_as_int8(
@@ -70,19 +70,14 @@ def test_the_loss_through_the_decoder_is_that_of_the_model(exported: Path, train
     assert decoder_loss(decoder, tokens[:198]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_text_without_torch_in_the_process_is_that_with_torch(exported: Path, trained_folder: Path) -> None:
+def test_text_without_torch_in_the_process_is_that_with_torch(
+    capsys: pytest.CaptureFixture[str], exported: Path, trained_folder: Path
+) -> None:
     arguments = ["The dog", "--temp", "0", "-n", "60", "--json"]
     device = json.loads(generate(exported / "onnx", *arguments).stdout)
-    program = (
-        sys.executable,
-        "-m",
-        "minimal_llm.cli.main",
-        "generate",
-        "--model",
-        str(trained_folder / "best_model.pt"),
-    )
-    done = run_program(*program, *arguments)
-    assert device["samples"] == json.loads(done.stdout)["samples"]
+    capsys.readouterr()  # what the fixtures printed
+    assert main(["generate", "--model", str(trained_folder / "best_model.pt"), *arguments]) == 0
+    assert device["samples"] == json.loads(capsys.readouterr().out)["samples"]
 
 
 def test_int8_takes_less_than_a_third_of_the_file(exported: Path) -> None:
@@ -90,20 +85,30 @@ def test_int8_takes_less_than_a_third_of_the_file(exported: Path) -> None:
     assert sizes[1] < 0.33 * sizes[0]  # a small model: graph and scales weigh more here than with the defaults
 
 
+def refusal(capsys: pytest.CaptureFixture[str], model: Path) -> str:
+    """What `generate` in this process says of a model that it must refuse."""
+    assert main(["generate", "a", "--model", str(model)]) == 5
+    return capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["model.gguf", "model.safetensors"])
-def test_an_export_for_another_program_is_told_by_its_name(tmp_path: Path, name: str) -> None:
+def test_an_export_for_another_program_is_refused_by_its_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
     (tmp_path / name).write_bytes(b"weights")
     for model in (tmp_path, tmp_path / name):
-        stderr = generate(model, "a", code=5).stderr
+        stderr = refusal(capsys, model)
         assert f"{tmp_path / name} is an export for" in stderr
         assert "minimal-llm export --format onnx" in stderr
 
 
-def test_a_damaged_or_foreign_file_and_another_tokenizer_are_refused(exported: Path, tmp_path: Path) -> None:
+def test_a_damaged_or_foreign_file_and_another_tokenizer_are_refused(
+    capsys: pytest.CaptureFixture[str], exported: Path, tmp_path: Path
+) -> None:
     folder = copy_folder(exported / "onnx", tmp_path)
     whole = (folder / "model.onnx").read_bytes()
     (folder / "model.onnx").write_bytes(whole[: len(whole) // 2])
-    assert "is not a model exported by this project" in generate(folder, "a", code=5).stderr
+    assert "is not a model exported by this project" in refusal(capsys, folder)
     (folder / "model.onnx").write_bytes(whole)
     (folder / "tokenizer.model").write_bytes(b"other")
-    assert "was trained with tokenizer" in generate(folder, "a", code=5).stderr
+    assert "was trained with tokenizer" in refusal(capsys, folder)

@@ -74,7 +74,7 @@ def test_a_corpus_of_ones_own_with_an_awkward_name_is_trained_on_and_noticed_whe
     assert not (experimental.folder / "owned").exists()
 
 
-def test_without_a_mirror_the_primer_serves_and_it_is_said_everywhere(experimental: Clone) -> None:
+def test_without_a_mirror_the_primer_is_used_and_every_record_says_so(experimental: Clone) -> None:
     printed = experimental.run("dvc", "exp", "run", "-S", "download.source=gutenberg", "-S", "train.epochs=1")
     assert "primer" in printed
     manifest = experimental.json("corpus_manifest.json")
@@ -84,7 +84,7 @@ def test_without_a_mirror_the_primer_serves_and_it_is_said_everywhere(experiment
     assert "No mirror could be reached" in report
 
 
-def test_a_failing_stage_is_told_with_its_code_and_leaves_the_results_of_before(experimental: Clone) -> None:
+def test_a_failing_stage_is_reported_with_its_code_and_leaves_earlier_results(experimental: Clone) -> None:
     before = (experimental.folder / "data" / "best_model.pt").read_bytes()
     printed = experimental.run("make", "train", "VOCAB_SIZE=32000", code=2)
     assert "tokenizer failed: tokenizer.vocab_size = 32000 is too large" in printed
@@ -95,23 +95,14 @@ def test_a_failing_stage_is_told_with_its_code_and_leaves_the_results_of_before(
     assert "tokenizer configuration" in shown
 
 
-@pytest.mark.parametrize(
-    ("variable", "told"),
-    [
-        ("EPOCHS=0", "train.epochs = 0"),
-        ("RESUME=perhaps", "RESUME=perhaps is not yes or no"),
-        ("LEARNING_RATE=fast", "train.learning_rate = 'fast'"),
-        ("CORPUS=/nowhere/x.txt", "/nowhere/x.txt"),
-        ("EPOCHS=$$(touch owned)", "train.epochs"),
-    ],
-)
-def test_a_wrong_variable_is_refused_before_anything_runs(experimental: Clone, variable: str, told: str) -> None:
-    printed = experimental.run("make", "train", variable, code=2)
-    assert told in printed
+@pytest.mark.parametrize("variable", ["EPOCHS=0", "EPOCHS=$$(touch owned)"])
+def test_a_wrong_variable_is_refused_before_anything_runs_and_never_run_itself(trained: Clone, variable: str) -> None:
+    printed = trained.run("make", "train", variable, code=2)
+    assert "train.epochs = " in printed
     assert "Running stage" not in printed
     assert "Traceback" not in printed
-    assert experimental.git("status", "--porcelain") == ""
-    assert not (experimental.folder / "owned").exists()
+    assert trained.git("status", "--porcelain") == ""
+    assert not (trained.folder / "owned").exists()
 
 
 def make_train(clone: Clone, *arguments: str) -> pexpect.spawn:
@@ -122,7 +113,7 @@ def make_train(clone: Clone, *arguments: str) -> pexpect.spawn:
     )
 
 
-def test_ctrl_c_on_a_terminal_saves_and_the_next_make_train_asks_and_goes_on(experimental: Clone) -> None:
+def test_ctrl_c_on_a_terminal_saves_and_the_next_make_train_asks_and_resumes(experimental: Clone) -> None:
     terminal = make_train(experimental)
     terminal.expect(r"epoch +2/60")
     terminal.sendintr()
@@ -131,20 +122,20 @@ def test_ctrl_c_on_a_terminal_saves_and_the_next_make_train_asks_and_goes_on(exp
     assert experimental.json("pipeline_status.json")["state"] == "interrupted"
 
     terminal = make_train(experimental)
-    terminal.expect(r"an unfinished run stands at [0-9.]+ of 60 epochs\. \[R\]esume or \[s\]tart over\?")
+    terminal.expect(r"Found an unfinished run, [0-9.]+ of 60 epochs done\. \[R\]esume or \[s\]tart over\?")
     terminal.sendline("")
     terminal.expect("Resuming from epoch")
     terminal.sendintr()
     terminal.expect(pexpect.EOF)
 
     terminal = make_train(experimental, "RESUME=no")
-    terminal.expect("starting over")
+    terminal.expect("Starting over.")
     terminal.expect(r"epoch +1/60")
     terminal.sendintr()
     terminal.expect(pexpect.EOF)
 
 
-def test_a_killed_trainer_is_told_as_killed_and_the_next_run_goes_on(experimental: Clone) -> None:
+def test_a_killed_trainer_is_reported_as_killed_and_the_next_run_resumes(experimental: Clone) -> None:
     terminal = make_train(experimental)
     terminal.expect(r"epoch +2/60")
     os.kill(experimental.json("pipeline_status.json")["phases"]["train"]["pid"], signal.SIGKILL)
@@ -171,10 +162,6 @@ def test_the_targets_explain_themselves(trained: Clone) -> None:
     assert "val_loss" in trained.run("make", "metrics")
 
 
-def test_a_misspelt_variable_is_refused(trained: Clone) -> None:
-    assert "there is no variable EPOCH; there are EPOCHS BATCH_SIZE" in trained.run("make", "train", "EPOCH=1", code=2)
-
-
 def test_the_page_of_plots_needs_no_network(trained: Clone) -> None:
     printed = trained.run("make", "plots")
     index = trained.folder / "dvc_plots" / "index.html"
@@ -190,15 +177,15 @@ def test_the_page_of_plots_needs_no_network(trained: Clone) -> None:
 
 
 def test_clean_asks_before_it_deletes_what_took_time(experimental: Clone) -> None:
-    assert "nobody to ask" in experimental.run("make", "clean")
+    assert "no terminal to ask on" in experimental.run("make", "clean")
     assert (experimental.folder / "data" / "best_model.pt").exists()
 
 
-def test_prerequisites_that_are_missing_come_in_one_list(tmp_path: Path) -> None:
+def test_missing_prerequisites_come_in_one_list(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
     shutil.rmtree(tmp_path / ".git")
     (tmp_path / ".dvc" / "config").unlink()
     printed = clone.run("make", "check", code=2)
-    assert "2 prerequisite(s) missing" in printed
+    assert "2 prerequisites missing" in printed
     assert "this folder is not a git repository with a commit" in printed
     assert ".dvc/config is missing" in printed

@@ -146,23 +146,6 @@ def test_another_seed_gives_another_model_and_another_run_id(trained_folder: Pat
     )
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_help_names_the_parameters_and_a_wrong_value_is_refused_before_any_work(stage: str, tmp_path: Path) -> None:
-    done = succeed(run_stage(stage, tmp_path, "--help", tiny=False))
-    assert "--output-dir" in done.stdout
-    wrong = {
-        "download": "--primer-megabytes",
-        "tokenizer": "--vocab-size",
-        "train": "--epochs",
-        "validate": "--max-gap",
-    }[stage]
-    done = run_stage(stage, tmp_path, wrong, "-5", tiny=False)
-    assert done.returncode == 1
-    assert "= -5" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not any(tmp_path.iterdir())
-
-
 def test_a_vocabulary_that_the_corpus_cannot_give_is_exit_3_with_the_number_that_works(
     trained_folder: Path, tmp_path: Path
 ) -> None:

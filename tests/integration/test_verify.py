@@ -1,8 +1,9 @@
-"""`make verify`: a second training against what dvc.lock and the metrics files record, in a clone under real DVC."""
+"""`make verify`: a second training compared with what dvc.lock and the metrics files record, in a clone under real DVC."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -14,13 +15,15 @@ import pexpect
 import pytest
 import yaml
 
+from minimal_llm.cli.main import main
 from minimal_llm.common.compute import Compute
 from minimal_llm.pipeline.verify import MACHINE, md5_of
 from tests.support.clone import Clone, needs_venv
+from tests.support.stages import ROOT
 
 pytestmark = needs_venv
 
-VERIFY = ("python", "-m", "minimal_llm.pipeline.verify")
+VERIFY = ("minimal-llm", "verify")
 OTHER_HASH = "0" * 32
 
 
@@ -61,9 +64,9 @@ def scratch(clone: Clone) -> Path:
 def test_a_second_training_gives_the_recorded_bytes(experimental: Clone) -> None:
     set_parameter(experimental, "validate", "max_gap", 0.25)  # shapes no model
     printed = experimental.run("make", "verify")
-    assert "inputs: the tokenizer and the token files in data equal those of dvc.lock" in printed
-    assert "comparing bytes, as the record is of this machine: device cpu" in printed
-    assert printed.rstrip().splitlines()[-1] == "verified: 5 of 5 agree, comparing bytes"
+    assert "inputs: the tokenizer and the token files in data match dvc.lock" in printed
+    assert "Comparing bytes: the recorded run was made on this machine (device cpu" in printed
+    assert printed.rstrip().splitlines()[-1] == "Verified: all 5 match, comparing bytes."
     assert not scratch(experimental).exists()
     assert experimental.git("status", "--porcelain") == " M params.yaml\n"
 
@@ -75,10 +78,10 @@ def test_without_data_corpus_and_token_files_are_made_again_and_compared_too(exp
     printed = experimental.run(*VERIFY)
     assert "stages/download.py" in printed
     assert "data/tokens" in printed
-    assert "verified: 11 of 11 agree, comparing bytes" in printed
+    assert "Verified: all 11 match, comparing bytes." in printed
 
 
-def test_another_recorded_model_is_told_and_a_second_try_trains_again(experimental: Clone) -> None:
+def test_another_recorded_model_is_reported_and_a_second_try_trains_again(experimental: Clone) -> None:
     edit_lock(experimental, lambda stages: record_hash(stages, "data/best_model.pt", OTHER_HASH))
     for _ in range(2):
         printed = experimental.run(*VERIFY, code=5)
@@ -91,34 +94,37 @@ def test_with_another_machine_on_record_losses_are_compared(experimental: Clone)
     edit_metrics(experimental, "data/metrics/train_speed.json", cpu="Abacus 3000")
     edit_lock(experimental, lambda stages: record_hash(stages, "data/best_model.pt", OTHER_HASH))
     printed = experimental.run(*VERIFY)
-    assert "comparing losses within 5%, as the record is of another machine: cpu Abacus 3000 there," in printed
-    assert "threads" not in printed.split("another machine: ")[1]
-    assert "verified: 2 of 2 agree, comparing losses within 5%" in printed
+    assert (
+        "Comparing losses within 5%: the recorded run was made on another machine (cpu Abacus 3000 recorded, "
+        in printed
+    )
+    assert "threads" not in printed.split("another machine ")[1]
+    assert "Verified: all 2 match, comparing losses within 5%." in printed
 
 
-def test_losses_that_are_too_far_apart_are_told(experimental: Clone) -> None:
+def test_losses_that_are_too_far_apart_are_reported(experimental: Clone) -> None:
     edit_metrics(experimental, "data/metrics/train_speed.json", threads=99)
     loss = experimental.json("metrics/train.json")["val_loss"]
     edit_metrics(experimental, "data/metrics/train.json", val_loss=loss * 1.06)
     printed = experimental.run(*VERIFY, code=5)
-    assert "threads 99 there, 1 here" in printed
+    assert "threads 99 recorded, 1 here" in printed
     assert "NOT verified: 1 of 2 differ, comparing losses within 5%: val_loss\n" in printed
 
 
 def test_changed_parameters_and_code_are_refused_with_their_values(experimental: Clone) -> None:
     set_parameter(experimental, "train", "epochs", 3)
     set_parameter(experimental, "download", "megabytes_per_language", 1.5)
-    with (experimental.folder / "src" / "minimal_llm" / "loss.py").open("a", encoding="utf-8") as source:
+    with (experimental.folder / "src" / "minimal_llm" / "model" / "loss.py").open("a", encoding="utf-8") as source:
         source.write("# another line\n")
     printed = experimental.run(*VERIFY, code=1)
     assert "  - train.epochs: 2 in dvc.lock, 3 in params.yaml\n" in printed
     assert "  - download.megabytes_per_language: 1.4 in dvc.lock, 1.5 in params.yaml\n" in printed
-    assert "  - src/minimal_llm/loss.py: modified\n" in printed
+    assert "  - src/minimal_llm/model: modified\n" in printed
     assert "dvc repro" in printed
     assert not scratch(experimental).exists()
 
 
-def test_a_corpus_that_no_mirror_gives_is_told_before_anything_is_trained(experimental: Clone) -> None:
+def test_a_corpus_that_no_mirror_serves_is_reported_before_anything_is_trained(experimental: Clone) -> None:
     def record_books(stages: Any) -> None:
         stages["download"]["params"]["params.yaml"]["download.source"] = "gutenberg"
         record_hash(stages, "data/corpus_bilingual.txt", OTHER_HASH)
@@ -127,20 +133,28 @@ def test_a_corpus_that_no_mirror_gives_is_told_before_anything_is_trained(experi
     set_parameter(experimental, "download", "source", "gutenberg")
     edit_lock(experimental, record_books)
     printed = experimental.run(*VERIFY, code=5)
-    assert "the corpus differs: no mirror of Project Gutenberg could be reached, so the primer stood in" in printed
+    assert (
+        "the corpus differs: no mirror of Project Gutenberg could be reached, so the primer was used instead" in printed
+    )
     assert "data/corpus_bilingual.txt: 0000000000 in dvc.lock" in printed
     assert "(primer) here" in printed
     assert "epoch" not in printed
 
 
 @pytest.mark.parametrize("content", ["", "stages: {}", "stages: [", None])
-def test_without_a_record_there_is_nothing_to_compare(experimental: Clone, content: str | None) -> None:
-    lock = experimental.folder / "dvc.lock"
-    lock.unlink() if content is None else lock.write_text(content, encoding="utf-8")
-    printed = experimental.run(*VERIFY, code=1)
-    assert "error: " in printed
-    assert "make train" in printed
-    assert "Traceback" not in printed
+def test_without_a_record_there_is_nothing_to_compare(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str | None
+) -> None:
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    if content is not None:
+        (tmp_path / "dvc.lock").write_text(content, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", os.environ["PATH"])  # so that it is put back
+    assert main(["verify"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert "make train" in told
 
 
 def test_metrics_of_another_run_are_refused(experimental: Clone) -> None:
@@ -150,7 +164,7 @@ def test_metrics_of_another_run_are_refused(experimental: Clone) -> None:
     )
 
 
-def test_a_signal_makes_it_save_and_the_next_call_goes_on(experimental: Clone) -> None:
+def test_a_signal_makes_it_save_and_the_next_call_resumes(experimental: Clone) -> None:
     set_parameter(experimental, "train", "epochs", 20)
     edit_lock(experimental, lambda stages: stages["train"]["params"]["params.yaml"].update({"train.epochs": 20}))
     for reached, stop in (("epoch +2/20", "Ctrl+C"), ("Resuming from epoch", "kill")):
@@ -165,7 +179,7 @@ def test_a_signal_makes_it_save_and_the_next_call_goes_on(experimental: Clone) -
         terminal.expect(reached)
         terminal.sendintr() if stop == "Ctrl+C" else terminal.kill(signal.SIGTERM)
         terminal.expect("error: train was interrupted")
-        terminal.expect("make verify goes on from there")
+        terminal.expect("make verify resumes it")
         terminal.expect(pexpect.EOF)
         terminal.close()
         assert terminal.exitstatus == 130

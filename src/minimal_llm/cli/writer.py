@@ -18,7 +18,7 @@ from minimal_llm.inference.sampling import Sampling
 
 @dataclass
 class Timing:
-    """Seconds of the prompt and of each token, and what was read."""
+    """How long the prompt and each token took, in seconds."""
 
     prompt_tokens: int
     context: int
@@ -27,7 +27,7 @@ class Timing:
     streams: int = 1
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures: tokens/s, latencies in ms, memory in MB."""
+        """Return the metrics: tokens/s, latencies in ms, memory in MB."""
         ordered = sorted(self.token_seconds)
         decode = sum(ordered)
         return {
@@ -41,22 +41,22 @@ class Timing:
         }
 
     def summary(self) -> str:
-        """Return the figures as a line."""
-        figures = self.as_json()
+        """Return the metrics as one line."""
+        metrics = self.as_json()
         cut = ""
         if self.prompt_tokens > self.context:
-            cut = f"the prompt has {self.prompt_tokens} tokens, the model reads the last {self.context}\n"
+            cut = f"the prompt has {self.prompt_tokens} tokens; the model reads only the last {self.context}\n"
         return (
-            f"{cut}[prompt {figures['prompt_tokens']} tokens, {figures['prefill_tokens_per_s']:,.0f} tokens/s; "
-            f"text {figures['decode_tokens']} tokens, {figures['decode_tokens_per_s']:,.0f} tokens/s, "
-            f"p50 {figures['latency_p50_ms']:.2f} ms, p95 {figures['latency_p95_ms']:.2f} ms; "
-            f"peak {figures['peak_mb']:.0f} MB]"
+            f"{cut}[prompt {metrics['prompt_tokens']} tokens, {metrics['prefill_tokens_per_s']:,.0f} tokens/s; "
+            f"text {metrics['decode_tokens']} tokens, {metrics['decode_tokens_per_s']:,.0f} tokens/s, "
+            f"p50 {metrics['latency_p50_ms']:.2f} ms, p95 {metrics['latency_p95_ms']:.2f} ms; "
+            f"peak {metrics['peak_mb']:.0f} MB]"
         )
 
 
 @dataclass(frozen=True)
 class Written:
-    """Texts without their prompt, why each ended (length, end, blocked), and what they took."""
+    """Texts without their prompt, why each ended (length, end or blocked), and how long they took."""
 
     prompt: str
     texts: list[str]
@@ -65,7 +65,7 @@ class Written:
     timing: Timing
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it as one object."""
+        """Return everything as one JSON object."""
         return {
             "prompt": self.prompt,
             "samples": [
@@ -76,57 +76,52 @@ class Written:
         }
 
     def summary(self) -> str:
-        """Return why it ended, where that needs saying, the seed and the figures, for stderr."""
+        """Return a notice of blocked texts, the metrics and the seed, for stderr."""
         blocked = self.reasons.count("blocked")
-        notice = f"{blocked} text(s) stopped by the safety filter (docs/SAFETY.md; --no-safety)\n" if blocked else ""
+        texts = "1 text" if blocked == 1 else f"{blocked} texts"
+        notice = f"{texts} stopped by the safety filter (docs/SAFETY.md; --no-safety)\n" if blocked else ""
         return f"{notice}{self.timing.summary()} [seed {self.sampling.seed}]"
 
 
-def write(
-    runtime: Runtime, prompt: str, tokens: int, sampling: Sampling, stream: TextIO | None, *, safe: bool
-) -> Written:
-    """Continue a prompt, and show prompt and continuation on `stream` as they come.
+def write(runtime: Runtime, prompt: str, tokens: int, sampling: Sampling, stream: TextIO, *, safe: bool) -> Written:
+    """Continue a prompt, writing prompt and continuation to `stream` as they come.
 
     Raises:
-        BlockedError: the prompt falls under the policy of docs/SAFETY.md.
+        BlockedError: the safety filter refuses the prompt.
     """
     writer = _Writer(runtime, prompt, tokens, sampling, 1, safe=safe)
-    if stream is not None:
-        stream.write(prompt)
-    for (piece,) in writer.pieces():
-        if stream is not None:
-            stream.write(piece)
-            stream.flush()
-    if stream is not None:
-        stream.write("\n")
+    stream.write(prompt)
+    for (part,) in writer.parts():
+        stream.write(part)
+        stream.flush()
+    stream.write("\n")
     return writer.written()
 
 
 def write_many(runtime: Runtime, prompt: str, tokens: int, sampling: Sampling, count: int, *, safe: bool) -> Written:
-    """Continue a prompt in several ways at once. Raises as `write`."""
+    """Continue a prompt several times at once. Raises as `write`."""
     writer = _Writer(runtime, prompt, tokens, sampling, count, safe=safe)
-    for _ in writer.pieces():
+    for _ in writer.parts():
         pass
     return writer.written()
 
 
 @functools.cache
 def _rules() -> SafetyFilter:
-    return SafetyFilter.load()  # a quarter of a second: once a process, not once a prompt
+    return SafetyFilter.load()  # takes a quarter of a second: once per process, not per prompt
 
 
 def _refuse_unsafe(prompt: str, rules: SafetyFilter | None) -> None:
     violation = rules.check(prompt) if rules is not None else None
     if violation is not None:
         raise BlockedError(
-            f"the prompt falls under the category {violation.category!r} of the safety filter: "
-            f"{prompt[violation.start : violation.end]!r}",
-            remedy="ask for something else; docs/SAFETY.md has the policy, --no-safety switches the filter off",
+            f"the safety filter blocks this prompt ({violation.category}): {prompt[violation.start : violation.end]!r}",
+            remedy="use another prompt; docs/SAFETY.md has the policy, and --no-safety turns the filter off",
         )
 
 
 class _Text:
-    """One text as it grows: held back where it might become something to block, ended where it has to."""
+    """One text as it grows: held back while it could still become something to block, ended when it must."""
 
     def __init__(self, runtime: Runtime, prompt: str, rules: SafetyFilter | None) -> None:
         self.shown: list[str] = []
@@ -144,7 +139,7 @@ class _Text:
         return self._show(self._characters.push(token))
 
     def finish(self, reason: str) -> str:
-        """Return the rest, if the text has not ended before."""
+        """Return the rest, unless the text has ended."""
         if self.reason is not None:
             return ""
         shown = self._show(self._characters.finish(), last=True)
@@ -161,7 +156,7 @@ class _Text:
 
 
 class _Writer:
-    """Several texts from one prompt in step."""
+    """Several texts from one prompt, a token of each at a time."""
 
     def __init__(
         self, runtime: Runtime, prompt: str, tokens: int, sampling: Sampling, count: int, *, safe: bool
@@ -174,8 +169,8 @@ class _Writer:
         self._stream = stream_tokens(runtime.decoder, [ids] * count, sampling)
         self._timing = Timing(len(ids), runtime.decoder.context, streams=count)
 
-    def pieces(self) -> Iterator[list[str]]:
-        """Yield what each text shows after each token, until all have ended."""
+    def parts(self) -> Iterator[list[str]]:
+        """Yield the new part of each text after each token, until all have ended."""
         for number in range(self._tokens):
             started = time.perf_counter()
             tokens = next(self._stream)
@@ -190,7 +185,7 @@ class _Writer:
         yield [text.finish("length") for text in self._texts]
 
     def written(self) -> Written:
-        """Return the outcome."""
+        """Return the texts and their metrics."""
         reasons = [text.reason or "length" for text in self._texts]
         return Written(
             self._prompt, ["".join(text.shown) for text in self._texts], reasons, self._sampling, self._timing
