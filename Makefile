@@ -56,7 +56,7 @@ quick: setup ## Run the whole pipeline small, on the embedded primer, in about a
 	@python stages/validate.py $(QUICK)
 
 example: setup ## Run a recipe of examples/: make example NAME=low-memory. Without NAME: list them
-	@minimal-llm example $(UNFINISHED) $(PARAMETERS) $(if $(value NAME),-- "$$NAME")
+	@minimal-llm example $(call option,JOBS,jobs) $(UNFINISHED) $(PARAMETERS) $(if $(value NAME),-- "$$NAME")
 
 sweep: setup ## Run every combination of a grid: make sweep GRID=examples/sweep.yaml JOBS=2
 	@minimal-llm sweep $(call option,GRID,grid) $(call option,JOBS,jobs) $(PARAMETERS)

@@ -1,12 +1,12 @@
-"""Make .venv and install the pinned requirements into it, with nothing but the standard library.
+"""Create .venv and install the pinned requirements into it, with nothing but the standard library.
 
     python3 scripts/setup_venv.py [--dev | --export]
 
---export makes .venv-export instead: it holds the programs that the tests of the exports load them with, llama.cpp
-among them, which pip compiles.
+--export creates .venv-export instead, with the programs that exported models are tested in, among them llama.cpp,
+which pip compiles.
 
-torch comes first, because its default Linux wheel brings gigabytes of CUDA libraries: a wheel that pip finds locally
-wins, then PyTorch's index of CPU builds if it answers, then whatever pip is set up to use.
+torch is installed first, because its default Linux wheel brings gigabytes of CUDA libraries: from a wheel that pip
+finds locally, else from PyTorch's index of CPU builds if it answers, else from pip's default index.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Name of the stamp file: the folder of the environment and the requirements in it.
+# By name of the stamp file: the folder of the environment, and the requirements in it
 ENVIRONMENTS = {
     "runtime": (".venv", ["requirements.txt"]),
     "dev": (".venv", ["requirements.txt", "requirements-dev.txt"]),
@@ -38,13 +38,13 @@ OLDEST_PYTHON = (3, 11)
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(kind="runtime")
-    for kind, text in (("dev", "also what only tests and linters need"), ("export", "and what loads exported models")):
+    for kind, text in (("dev", "with what only tests and linters need"), ("export", "with what loads exported models")):
         parser.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=text)
     return set_up(parser.parse_args().kind)
 
 
 def set_up(kind: str) -> int:
-    """Make one of ENVIRONMENTS unless its stamp says that it is there; return the exit code."""
+    """Create one of ENVIRONMENTS, unless its stamp says that it is up to date; return the exit code."""
     if sys.version_info < OLDEST_PYTHON:
         print(f"error: Python {platform.python_version()} is too old, 3.11 or newer is needed", file=sys.stderr)
         print("  What to do: install it, then: make setup PYTHON=python3.11", file=sys.stderr)
@@ -54,14 +54,14 @@ def set_up(kind: str) -> int:
     stamp, wanted = folder / f"{kind}.stamp", fingerprint([*files, "pyproject.toml"])
     if stamp.exists() and stamp.read_text(encoding="ascii") == wanted:
         return 0
-    print(f"setting up {name} (once; some minutes)", flush=True)
+    print(f"Setting up {name}, once; this takes some minutes.", flush=True)
     try:
         python = make_venv(folder)
         install_torch(python, pinned_version("torch"))
         pip(python, "install", "--quiet", *(word for name in files for word in ("-r", str(ROOT / name))))
         pip(python, "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     except subprocess.CalledProcessError as error:
-        print(f"error: set-up failed (pip exited with {error.returncode}); its message is above", file=sys.stderr)
+        print(f"error: set-up failed: pip exited with {error.returncode}; see its message above", file=sys.stderr)
         print("  What to do: check the connection and the disk (df -h), then: make setup", file=sys.stderr)
         return 1
     stamp.write_text(wanted, encoding="ascii")
@@ -69,7 +69,7 @@ def set_up(kind: str) -> int:
 
 
 def fingerprint(names: list[str]) -> str:
-    """Return a hash of some files and of the Python that the environment is made with."""
+    """Return a hash of some files and of the Python version that the environment is created with."""
     digest = hashlib.sha256(sys.version.encode())
     for name in names:
         digest.update((ROOT / name).read_bytes())
@@ -77,7 +77,7 @@ def fingerprint(names: list[str]) -> str:
 
 
 def make_venv(folder: Path) -> Path:
-    """Return the interpreter of the environment in a folder, which is made if it is not there or broken."""
+    """Return the interpreter of the environment in a folder; create it if it is missing or broken."""
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not (folder / "pyvenv.cfg").exists() or not python.exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -115,7 +115,7 @@ def install_torch(python: Path, version: str) -> None:
         if answers(f"{CPU_INDEX}/torch/"):
             pip(python, "install", "--quiet", "--no-deps", "--index-url", CPU_INDEX, wheel)
             return
-        print("note: PyTorch's index of CPU builds does not answer; taking the default build, which is large")
+        print("note: PyTorch's index of CPU builds does not answer; installing the default build, which is large")
     pip(python, "install", "--quiet", wheel)
 
 

@@ -48,29 +48,27 @@ def test_an_experiment_runs_only_what_its_parameter_touches_and_can_be_compared(
     assert "Running stage 'train'" not in printed
 
 
-def test_variables_of_make_become_tracked_parameters(experimental: Clone) -> None:
-    printed = experimental.run(
-        "make", "train", "EPOCHS=1", "LEARNING_RATE=0.00003", "BATCH_SIZE=2", "MAX_SEQ_LENGTH=64"
-    )
-    assert "-S train.epochs=1" in printed
-    train = experimental.params()["train"]
-    assert (train["epochs"], train["batch_size"], train["max_seq_length"]) == (1, 2, 64)
-    recorded = experimental.json("training_metrics.json")["configuration"]
-    assert recorded["train.learning_rate"] == 3e-5
-    assert "Nothing to do" in experimental.run("make", "train")
-
-
-def test_a_corpus_of_ones_own_with_an_awkward_name_is_trained_on_and_noticed_when_it_changes(
+def test_variables_of_make_become_tracked_parameters_and_a_changed_corpus_of_ones_own_is_noticed(
     experimental: Clone, tmp_path: Path
 ) -> None:
     corpus = tmp_path / "my 'own', text; [1] $(touch owned).txt"
     text = (experimental.folder / "data" / "corpus_bilingual.txt").read_text(encoding="utf-8")
     corpus.write_text(text[: len(text) // 2], encoding="utf-8")
-    printed = experimental.run("make", "train", EPOCHS="1", CORPUS=str(corpus))
+    words = ("EPOCHS=1", "LEARNING_RATE=0.00003", "BATCH_SIZE=2", "MAX_SEQ_LENGTH=64")
+    printed = experimental.run("make", "train", *words, CORPUS=str(corpus))
+    assert "-S train.epochs=1" in printed
     assert "corpus: files" in printed
-    assert experimental.params()["download"]["files"] == [str(corpus)]
-    corpus.write_text(text, encoding="utf-8")
-    assert "Running stage 'train'" in experimental.run("make", "train", EPOCHS="1", CORPUS=str(corpus))
+    params = experimental.params()
+    assert params["download"]["files"] == [str(corpus)]
+    assert [params["train"][name] for name in ("epochs", "batch_size", "max_seq_length")] == [1, 2, 64]
+    recorded = experimental.json("training_metrics.json")["configuration"]
+    assert recorded["train.learning_rate"] == 3e-5
+    assert "Nothing to do" in experimental.run("make", "train")
+
+    corpus.write_text("Too little text to train on.", encoding="utf-8")
+    printed = experimental.run("make", "train", CORPUS=str(corpus), code=2)
+    assert "Running stage 'download'" in printed
+    assert "tokenizer failed" in printed
     assert not (experimental.folder / "owned").exists()
 
 

@@ -1,4 +1,4 @@
-"""`make verify`: a second training compared with what dvc.lock and the metrics files record, in a clone under real DVC."""
+"""`make verify`: a second training compared with the record in dvc.lock and the metrics, in a clone under real DVC."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def _clean(_options: Options) -> int:
 
 
 def _compare(_options: Options) -> int:
-    from minimal_llm.experiments.comparison import compare
+    from minimal_llm.experiments.compare_table import compare
 
     return compare()
 
@@ -87,9 +87,9 @@ def _example(options: Options) -> int:
     from minimal_llm.pipeline.overrides import overrides_from
 
     if options.name is None:
-        print(list_examples())
+        print(f"Recipes in examples/. To run one: minimal-llm example quick-test\n\n{list_examples()}")
         return 0
-    return run_example(options.name, overrides_from(vars(options)), options.resume)
+    return run_example(options.name, overrides_from(vars(options)), options.resume, options.jobs)
 
 
 def _share(options: Options) -> int:
@@ -107,16 +107,19 @@ def _completion(options: Options) -> int:
     return 0
 
 
+def _add_jobs(parser: Parser, text: str) -> None:
+    parser.add_argument("--jobs", type=whole_number(1), default=1, metavar="N", help=text)
+
+
 def _add_sweep(parser: Parser) -> None:
     add_path(parser, "--grid", type=Path, metavar="PATH", help="a YAML file of values (default: examples/sweep.yaml)")
-    parser.add_argument(
-        "--jobs", type=whole_number(1), default=1, metavar="N", help="experiments at a time (default: 1)"
-    )
+    _add_jobs(parser, "experiments at a time (default: 1)")
     add_parameters(parser)
 
 
 def _add_example(parser: Parser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="a recipe; without one, they are listed")
+    _add_jobs(parser, "experiments at a time, in the recipe sweep (default: 1)")
     add_run(parser)
 
 

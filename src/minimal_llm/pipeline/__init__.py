@@ -1,1 +1,1 @@
-"""What starts, checks and records the stages; it shapes no result."""
+"""What starts, checks and records the stages. Nothing in here shapes a result."""

@@ -1,4 +1,4 @@
-"""git and DVC, asked for an answer: the one place that starts them for what they print."""
+"""git and DVC, run for their output: the one place that does so."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def output_of(*command: str, limit_seconds: float | None = None) -> str:
 
 
 def git(*words: str) -> str:
-    """Return what a git command prints, or nothing if it fails: there is no such commit, file or value."""
+    """Return what a git command prints, or an empty text if it fails: there is no such commit, file or value."""
     try:
         done = _run("git", *words)
     except FileNotFoundError:
@@ -44,7 +44,7 @@ def _run(*command: str, limit_seconds: float | None = None) -> subprocess.Comple
         check=False,
         stdin=subprocess.DEVNULL,
         timeout=limit_seconds,
-        start_new_session=True,  # Ctrl+C on the terminal is for the caller, which ends in order
+        start_new_session=True,  # Ctrl+C on the terminal is for the caller, which shuts down cleanly
     )
 
 

@@ -95,11 +95,9 @@ def check_initial_model(config: Config, artifacts: Artifacts) -> Iterator[Findin
 
 
 def _check_python() -> Finding:
-    wanted = ".".join(map(str, OLDEST_PYTHON))
+    found, wanted = (".".join(map(str, version)) for version in (sys.version_info[:3], OLDEST_PYTHON))
     remedy = f"install Python {wanted} or newer, then: make setup PYTHON=..."
-    return Finding(
-        "python", ".".join(map(str, sys.version_info[:3])), None if sys.version_info >= OLDEST_PYTHON else remedy
-    )
+    return Finding("python", found, None if sys.version_info >= OLDEST_PYTHON else remedy)
 
 
 def _check_packages() -> Finding:
@@ -110,34 +108,32 @@ def _check_packages() -> Finding:
     wrong = []
     for name, wanted in pins:
         try:
-            found = importlib.metadata.version(name)
+            found = importlib.metadata.version(name).split("+")[0]  # torch says 2.13.0+cpu
         except importlib.metadata.PackageNotFoundError:
             wrong.append(f"{name} {wanted} is missing")
-            continue
-        if found.split("+")[0] != wanted:  # torch says 2.13.0+cpu
-            wrong.append(f"{name} is {found}, not {wanted}")
-    return Finding("packages", "; ".join(wrong) or f"{len(pins)} installed as pinned", "make setup" if wrong else None)
+        else:
+            wrong += [f"{name} is {found}, not {wanted}"] * (found != wanted)
+    if wrong:
+        return Finding("packages", "; ".join(wrong), "make setup")
+    return Finding("packages", f"{len(pins)} installed as pinned")
 
 
 def _check_disk(config: Config, artifacts: Artifacts) -> Finding:
-    needed = max(LEAST_FREE_DISK_MB, disk_needed_mb(config))
+    needed = max(LEAST_FREE_DISK_MB, _disk_needed_mb(config))
     free = shutil.disk_usage(_existing(artifacts.root)).free / 1e6
     remedy = None if free >= needed else f"free {needed - free:,.0f} MB: make clean, dvc gc --workspace"
     return Finding("disk", f"{free:,.0f} MB free, this configuration needs {needed:,.0f} MB", remedy)
 
 
-def disk_needed_mb(config: Config) -> float:
-    """Return the estimated size of everything that a run writes, in MB.
-
-    Corpus, tokens and model files are in data/ and in DVC's cache. A checkpoint holds four copies of the weights
-    (weights, AdamW's two moments, best weights), and a new one is written before an old one is deleted.
-    """
-    download = config.download
+def _disk_needed_mb(config: Config) -> float:
+    download, train = config.download, config.train
     corpus = download.primer_megabytes if download.source == "primer" else 2 * download.megabytes_per_language
     weights = parameter_estimate(config) * 4 / 1e6
-    checkpoints = config.train.epochs // config.train.checkpoint_every_epochs + 2
     raw_books = 3 * corpus
-    return raw_books + 2 * (2 * corpus + 2 * weights) + checkpoints * 4 * weights
+    in_data_and_cache = 2 * (2 * corpus + 2 * weights)  # corpus and tokens, two model files
+    # weights, AdamW's two moments, best weights; a new checkpoint is written before an old one is deleted
+    checkpoints = (train.epochs // train.checkpoint_every_epochs + 2) * 4 * weights
+    return raw_books + in_data_and_cache + checkpoints
 
 
 def _check_memory(config: Config) -> Finding:
@@ -162,11 +158,8 @@ def _check_git() -> Finding:
         return Finding("git", "command not found", "install git")
     if commit := git("rev-parse", "--short", "HEAD").strip():
         return Finding("git", f"at commit {commit}")
-    return Finding(
-        "git",
-        "this folder is not a git repository with a commit",
-        "use git clone (a zip download has no history), or: git init && git add . && git commit -m start",
-    )
+    remedy = "use git clone (a zip download has no history), or: git init && git add . && git commit -m start"
+    return Finding("git", "this folder is not a git repository with a commit", remedy)
 
 
 def _check_dvc() -> Finding:
@@ -212,6 +205,4 @@ def _answers(mirror: str) -> bool:
 
 
 def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path
+    return next(folder for folder in (path, *path.parents) if folder.exists())

@@ -66,10 +66,9 @@ class _Lock:
         found = {Path(entry["path"]): entry["md5"] for entry in self._stages[stage][kind]}
         return {path: md5 for path, md5 in found.items() if DATA in path.parents and path != Artifacts().train_speed}
 
-    def parameters(self, stage: str) -> Mapping[str, Any]:
+    def parameters(self, stage: str) -> Any:
         """Return the parameters of a stage by their dotted names."""
-        recorded: Mapping[str, Any] = self._stages[stage].get("params", {}).get("params.yaml", {})
-        return recorded
+        return self._stages[stage].get("params", {}).get("params.yaml", {})
 
     def read_metrics(self, path: Path) -> Any:
         """Return the content of a metrics file of stage train. Raises ConfigurationError if it is another file."""
@@ -170,16 +169,12 @@ def _conclude(
     lock: _Lock, stages: Sequence[str], recorded_speed: Any, recorded_losses: Any, scratch: Artifacts
 ) -> None:
     """Compare what the stages made with the record: bytes on an equal machine, losses elsewhere."""
-    speed = read_json(scratch.train_speed)
-    pairs = {key: (recorded_speed.get(key, "unknown"), speed[key]) for key in MACHINE}
-    differing = [
-        f"{key} {recorded} recorded, {here} here" for key, (recorded, here) in pairs.items() if recorded != here
-    ]
-    if differing:
+    then, now = ({key: speed.get(key) for key in MACHINE} for speed in (recorded_speed, read_json(scratch.train_speed)))
+    if differing := [f"{key} {then[key]} recorded, {now[key]} here" for key in MACHINE if then[key] != now[key]]:
         kind, machine = f"losses within {TOLERANCE:.0%}", f"another machine ({'; '.join(differing)})"
         rows = _compare_losses(recorded_losses, read_json(scratch.train_metrics))
     else:
-        kind, machine = "bytes", f"this machine ({', '.join(f'{key} {speed[key]}' for key in MACHINE)})"
+        kind, machine = "bytes", f"this machine ({', '.join(f'{key} {value}' for key, value in now.items())})"
         rows = [row for stage in stages for row in _compare_bytes(lock.hashes(stage, "outs"))]
     print(f"\nComparing {kind}: the recorded run was made on {machine}.")
     table = Table("", "recorded", "here", "")
@@ -201,11 +196,11 @@ def _compare_bytes(recorded: Hashes) -> list[_Row]:
 
 
 def _compare_losses(recorded: Mapping[str, float], here: Mapping[str, float]) -> list[_Row]:
-    changes = {name: here[name] / recorded[name] - 1 for name in LOSSES}
-    return [
-        _Row(name, f"{recorded[name]:.4f}", f"{here[name]:.4f} ({change:+.2%})", abs(change) <= TOLERANCE)
-        for name, change in changes.items()
-    ]
+    rows = []
+    for name in LOSSES:
+        change = here[name] / recorded[name] - 1
+        rows.append(_Row(name, f"{recorded[name]:.4f}", f"{here[name]:.4f} ({change:+.2%})", abs(change) <= TOLERANCE))
+    return rows
 
 
 def md5_of(path: Path) -> str:
@@ -235,8 +230,7 @@ def _run_stage(stage: str, *flags: str) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
     if code == EXIT_INTERRUPTED or code < 0:
-        how = "killed" if code < 0 else "interrupted"
-        raise Interrupted(f"{stage} was {how}", remedy="make verify resumes it")
+        raise Interrupted(f"{stage} was {'killed' if code < 0 else 'interrupted'}", remedy="make verify resumes it")
     if code:
         raise SystemExit(code)
 
