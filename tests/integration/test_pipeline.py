@@ -158,6 +158,8 @@ def test_the_targets_explain_themselves(trained: Clone) -> None:
     assert "succeeded" in shown
     assert "Data and pipelines are up to date" in shown
     assert "val_loss" in trained.run("make", "metrics")
+    assert "no terminal to ask on" in trained.run("make", "clean")
+    assert (trained.folder / "data" / "best_model.pt").exists()
 
 
 def test_the_page_of_plots_needs_no_network(trained: Clone) -> None:
@@ -172,11 +174,6 @@ def test_the_page_of_plots_needs_no_network(trained: Clone) -> None:
     assert page.count("function vegaEmbed(") == 1
     drawn = re.findall(r"""id = "(\w+)">\s*<script[^>]*>\s*var spec = {[^}]""", page)
     assert sorted(drawn) == ["data_plots_history_csv", "data_plots_latency_csv", "loss"]
-
-
-def test_clean_asks_before_it_deletes_what_took_time(experimental: Clone) -> None:
-    assert "no terminal to ask on" in experimental.run("make", "clean")
-    assert (experimental.folder / "data" / "best_model.pt").exists()
 
 
 def test_missing_prerequisites_come_in_one_list(tmp_path: Path) -> None:

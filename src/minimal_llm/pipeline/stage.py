@@ -212,7 +212,7 @@ def _overrides(options: argparse.Namespace, sections: Sequence[str], shortcuts: 
     overrides = {key: given[key] for key, _ in _flags(Config, sections) if key in given}
     for shortcut in shortcuts:
         parameters = shortcut.parameters(given[shortcut.flag]) if shortcut.flag in given else {}
-        for key in parameters.keys() & overrides:
+        for key in sorted(parameters.keys() & overrides):
             raise ConfigurationError(
                 f"{shortcut.flag} sets {key}, which has a flag of its own here", remedy="leave one of the two out"
             )
