@@ -10,7 +10,7 @@ import pytest
 from minimal_llm.pipeline import clean as clean_module
 from minimal_llm.pipeline.clean import clean
 from tests.support.stages import ROOT
-from tests.unit.pipeline.test_repro import Terminal
+from tests.support.terminal import Terminal
 
 
 @pytest.fixture

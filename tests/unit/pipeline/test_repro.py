@@ -8,13 +8,7 @@ import pytest
 
 from minimal_llm.common.unfinished_runs import UnfinishedRun
 from minimal_llm.pipeline.repro import _settle_unfinished_run
-
-
-class Terminal(io.StringIO):
-    """A terminal at which somebody has typed an answer."""
-
-    def isatty(self) -> bool:
-        return True
+from tests.support.terminal import Terminal
 
 
 @pytest.mark.parametrize(
