@@ -18,11 +18,15 @@ def add_path(parser: argparse._ActionsContainer, *names: str, **settings: Any) -
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every command that loads a model."""
+    """Add the option that names the model."""
     add_path(parser, "--model", type=Path, default=MODEL, metavar="PATH", help=f"the model (default: {MODEL})")
-    parser.add_argument(
-        "-t", "--threads", type=whole_number(1), default=1, metavar="N", help="CPU threads (default: 1, the fastest)"
-    )
+
+
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a model at work."""
+    add_model(parser)
+    text = "CPU threads (default: 1, the fastest)"
+    parser.add_argument("-t", "--threads", type=whole_number(1), default=1, metavar="N", help=text)
 
 
 def add_parameters(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from minimal_llm.cli.arguments import add_model, add_path, whole_number
+from minimal_llm.cli.arguments import add_path, add_runtime, whole_number
 from minimal_llm.common.errors import ConfigurationError, MinimalLlmError
 
 if TYPE_CHECKING:  # numpy and SentencePiece come with these: --help does without
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sampling")
     for flag, name, kind, text in SAMPLING:
         group.add_argument(flag, dest=name, type=kind, default=argparse.SUPPRESS, metavar=flag[-1].upper(), help=text)
-    add_model(parser)
+    add_runtime(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from minimal_llm.cli.arguments import add_model, add_path
+from minimal_llm.cli.arguments import add_model, add_path, add_runtime
 from minimal_llm.export.export import FORMATS
 
-add_bench = add_model
+add_bench = add_runtime
 
 
 def add_info(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def info(options: argparse.Namespace) -> int:
     """Print what a model is and how it was trained; return 0. Raises as `load_runtime`."""
     from minimal_llm.inference.runtime import load_runtime
 
-    runtime = load_runtime(options.model, options.threads)
+    runtime = load_runtime(options.model, threads=1)
     facts: dict[str, Any] = {
         "model": str(options.model),
         "engine": runtime.engine,
