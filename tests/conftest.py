@@ -91,6 +91,8 @@ def validated_folder(trained_folder: Path, shared_folders: SharedFolders) -> Pat
     """A folder with all that the pipeline makes. Do not write into it."""
 
     def build(folder: Path) -> None:
-        assert "checks passed. Full report:" in succeed(run_stage("validate", copy_folder(trained_folder, folder))).stdout
+        assert (
+            "checks passed. Full report:" in succeed(run_stage("validate", copy_folder(trained_folder, folder))).stdout
+        )
 
     return shared_folders.get("validated", build)

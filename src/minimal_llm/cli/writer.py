@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from minimal_llm.common.errors import BlockedError
 from minimal_llm.common.system import peak_memory_mb
 from minimal_llm.inference.generation import TextStream, stream_tokens
+from minimal_llm.inference.latency import percentile
 from minimal_llm.inference.runtime import Runtime
 from minimal_llm.inference.safety.filter import SafeStream, SafetyFilter
 from minimal_llm.inference.sampling import Sampling
@@ -28,15 +29,14 @@ class Timing:
 
     def as_json(self) -> dict[str, Any]:
         """Return the metrics: tokens/s, latencies in ms, memory in MB."""
-        ordered = sorted(self.token_seconds)
-        decode = sum(ordered)
+        decode, count = sum(self.token_seconds), len(self.token_seconds)
         return {
             "prompt_tokens": self.prompt_tokens,
             "prefill_tokens_per_s": round(min(self.prompt_tokens, self.context) / self.prefill_seconds, 1),
-            "decode_tokens": len(ordered) * self.streams,
-            "decode_tokens_per_s": round(len(ordered) * self.streams / decode, 1) if decode else 0.0,
-            "latency_p50_ms": round(1000 * ordered[len(ordered) // 2], 3) if ordered else 0.0,
-            "latency_p95_ms": round(1000 * ordered[int(len(ordered) * 0.95)], 3) if ordered else 0.0,
+            "decode_tokens": count * self.streams,
+            "decode_tokens_per_s": round(count * self.streams / decode, 1) if decode else 0.0,
+            "latency_p50_ms": round(1000 * percentile(self.token_seconds, 50), 3) if count else 0.0,
+            "latency_p95_ms": round(1000 * percentile(self.token_seconds, 95), 3) if count else 0.0,
             "peak_mb": round(peak_memory_mb(), 1),
         }
 

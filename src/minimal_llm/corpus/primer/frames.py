@@ -293,7 +293,6 @@ def load_frames() -> tuple[Frame, ...]:
     try:
         return tuple(load_frame(file, lexicon) for file in frame_files())
     finally:
-        gc.freeze()
         gc.enable()
 
 
