@@ -1,10 +1,10 @@
-"""The live log: what a run says of itself while it trains, for `make watch` and the progress of a sweep.
+"""The live log: what a run reports while it trains, for `make watch` and `make sweep`.
 
-data/checkpoints/<fingerprint>/log.jsonl, one JSON object a line. It is no output of DVC, which deletes outputs when a
-stage starts, and no result: times are in it. A run that is gone on with appends another start. Knows nothing of torch.
+data/checkpoints/<fingerprint>/log.jsonl, one JSON object per line. It is not a DVC output, because DVC deletes outputs
+when a stage starts, and not a result, because it contains times. A resumed run appends another `start`. No torch here.
 
-    {"event": "start", "time", "pid", "epochs", "steps_per_epoch", "tokens_per_step", "parameters"}
-    {"event": "step", "time", "epoch", "step", "loss", "tokens_per_s"}          about once a second
+    {"event": "start", "time", "pid", "experiment", "epochs", "steps_per_epoch", "tokens_per_step", "parameters"}
+    {"event": "step", "time", "epoch", "step", "loss", "tokens_per_s"}          about once per second
     {"event": "epoch", "time", "epoch", "train_loss", ..., "samples", "seconds", "best"}
     {"event": "end", "time", "state"}                                           finished, interrupted or failed
 """
@@ -22,12 +22,12 @@ from minimal_llm.common.config import Config
 from minimal_llm.common.unfinished_runs import run_parameters
 
 LOG_NAME = "log.jsonl"
-STEP_SECONDS = 1.0  # between two events of kind `step`
+STEP_SECONDS = 1.0  # between two `step` events
 Event = dict[str, Any]
 
 
 class LiveLog:
-    """The writing side. What cannot be written is said once, and training goes on: nobody's result depends on it."""
+    """The writer. A write error is reported once and training continues: no result depends on this file."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / LOG_NAME
@@ -36,12 +36,13 @@ class LiveLog:
         self._steps = 0
 
     def start(self, config: Config, steps_per_epoch: int, tokens_per_step: int) -> None:
-        """Say which run this is, and by which process."""
+        """Record which run this is, in which process, and in which DVC experiment if any."""
         self._tokens_per_step = tokens_per_step
         self._step_at = time.monotonic()
         self._append(
             "start",
             pid=os.getpid(),
+            experiment=os.environ.get("DVC_EXP_NAME", ""),
             epochs=config.train.epochs,
             steps_per_epoch=steps_per_epoch,
             tokens_per_step=tokens_per_step,
@@ -49,7 +50,7 @@ class LiveLog:
         )
 
     def step(self, epoch: int, step: int, loss: float) -> None:
-        """Count a step of an epoch (both from 1); write an event if the last one is STEP_SECONDS old."""
+        """Count a step of an epoch (both from 1); write an event if the previous one is STEP_SECONDS old."""
         self._steps += 1
         elapsed = time.monotonic() - self._step_at
         if elapsed >= STEP_SECONDS:
@@ -58,12 +59,12 @@ class LiveLog:
             self._restart_clock()
 
     def epoch(self, row: dict[str, Any], seconds: float, best: bool) -> None:
-        """Write what the history has of an epoch, how long it took and whether it is the best so far."""
+        """Record an epoch: its row of the history, its duration, and whether it is the best so far."""
         self._append("epoch", **row, seconds=round(seconds, 3), best=best)
         self._restart_clock()
 
     def end(self, state: str) -> None:
-        """Say that the process ends: finished, interrupted or failed."""
+        """Record how the process ends: finished, interrupted or failed."""
         self._append("end", state=state)
 
     def _restart_clock(self) -> None:
@@ -82,23 +83,12 @@ class LiveLog:
 
 
 def read_events(log: Path) -> list[Event]:
-    """Return the events of a log, the oldest first; an empty list if there is none. A torn line is passed over."""
+    """Return the events of a log, oldest first; an empty list if there is no log. A truncated line is skipped."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     return [event for event in map(_event, lines) if event]
-
-
-def live_logs(root: Path) -> list[Path]:
-    """Return the logs of all runs below a checkpoint folder, the one written last first."""
-    stamped = []
-    for log in root.glob(f"*/{LOG_NAME}"):
-        try:
-            stamped.append((log.stat().st_mtime, log))
-        except FileNotFoundError:  # a run that starts clears away those that are done
-            continue
-    return [log for _, log in sorted(stamped, reverse=True)]
 
 
 def _event(line: str) -> Event:

@@ -17,7 +17,7 @@ from minimal_llm.common.config import PARAMS, Config, flat, flatten, parse_confi
 from minimal_llm.common.errors import ConfigurationError, MinimalLlmError
 from minimal_llm.corpus.text_files import digest
 from minimal_llm.experiments.recipes import committed_parameters, read_recipe, title
-from minimal_llm.experiments.sweep.run import GRID, run_sweep
+from minimal_llm.experiments.sweep import GRID, run_sweep
 from minimal_llm.pipeline.overrides import VARIABLES, overrides_from
 from minimal_llm.pipeline.repro import run_pipeline
 
@@ -58,7 +58,7 @@ def run_example(name: str, environment: Mapping[str, str]) -> int:
             remedy=f"make example NAME={next(iter(examples()))}",
         )
     if path == GRID:
-        return run_sweep(environment)
+        return run_sweep(path, int(environment.get("JOBS") or 1), overrides_from(environment))
     if path.suffix == ".sh":
         return _run_script(path, environment)
     print(f"{name}: {title(path)}", flush=True)

@@ -1,7 +1,300 @@
-"""`make sweep`: every combination of a grid of parameters, through the queue of DVC.
+"""`make sweep`: run every combination of a grid once, several at a time, and continue where an earlier sweep stopped.
 
-grid      a YAML file -> the combinations, checked
-queue     DVC's queue and its workers, by their commands
-progress  what the live logs say of the experiments at work
-run       the command: queue what is not known, start workers, watch, stop, go on
+Each experiment is a `dvc exp run` in a clone of the repository as it was when the sweep started. So you can go on
+editing, and DVC's locks, one set per repository, block nobody. The clones share DVC's cache and the checkpoints.
 """
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import filelock
+import psutil
+import yaml
+from rich.console import Console
+from rich.live import Live
+
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.config import PARAMS, flatten, parse_config
+from minimal_llm.common.errors import ConfigurationError, Interrupted, TrainingError
+from minimal_llm.common.signals import catch_signals
+from minimal_llm.common.system import available_memory_mb, physical_cores
+from minimal_llm.experiments.grid import Combination, identity, read_grid
+from minimal_llm.experiments.live_runs import LiveRun, Row, live_runs, table
+from minimal_llm.pipeline.commands import git, output_of
+from minimal_llm.pipeline.memory_estimate import training_memory_mb
+from minimal_llm.pipeline.overrides import settings
+from minimal_llm.pipeline.preflight import Finding, print_findings, require, run_checks
+from minimal_llm.pipeline.references import finished_experiments
+
+GRID = Path("examples/sweep.yaml")
+FOLDER = Path("runs/sweep")  # NAME/: the clone of an experiment in progress; NAME.log: its output
+MARK = "MINIMAL_LLM_SWEEP"  # environment variable of every process of an experiment: the path of its clone
+MAX_JOBS = 64
+POLL_SECONDS = 1.0
+STOP_SECONDS = 120.0  # for experiments to save and exit
+SHAPES_DATA = ("seed", "download.", "split.", "tokenizer.")
+DISPLAY_ORDER = ("training", "validating", "starting", "failed", "done", "known", "queued")
+
+
+def run_sweep(grid: Path, jobs: int, overrides: Mapping[str, Any]) -> int:
+    """Run the combinations of a grid, `overrides` ({"train.epochs": 1}) applied to each, and return 0.
+
+    Raises:
+        MinimalLlmError: the grid or a prerequisite is wrong, and nothing was started; or an experiment failed.
+        Interrupted: a signal stopped the sweep; the next one continues from there.
+    """
+    if not 1 <= jobs <= MAX_JOBS:
+        raise ConfigurationError(f"JOBS={jobs} is not a whole number from 1 to {MAX_JOBS}", remedy="make sweep JOBS=2")
+    combinations = read_grid(grid, overrides)
+    jobs = min(jobs, len(combinations))
+    _check_prerequisites(combinations, jobs)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(FOLDER / "lock", blocking=False):
+            Sweep(combinations, jobs).run()
+    except filelock.Timeout:
+        raise ConfigurationError(
+            "another make sweep is running in this repository",
+            remedy="wait for it to finish, or stop it with Ctrl+C in its terminal",
+        ) from None
+    return 0
+
+
+def _check_prerequisites(combinations: Sequence[Combination], jobs: int) -> None:
+    """Raise ConfigurationError with everything that the largest combination, or all jobs together, would lack."""
+    by_memory = sorted(combinations, key=lambda each: training_memory_mb(each.config), reverse=True)
+    largest = by_memory[0].config
+    findings = run_checks(largest, Artifacts(tokenizer_name=largest.tokenizer.name))
+    if jobs > 1:
+        needed, free = sum(training_memory_mb(each.config) for each in by_memory[:jobs]), available_memory_mb()
+        remedy = None if free >= needed else f"close other programs, or: make sweep JOBS={jobs - 1}"
+        findings.append(Finding("memory", f"{free:,.0f} MB free, {jobs} jobs need about {needed:,.0f} MB", remedy))
+    print_findings(findings)
+    require(findings)
+
+
+class Sweep:
+    """The combinations of a grid, from first to last. `run()` does it all."""
+
+    def __init__(self, combinations: Sequence[Combination], jobs: int) -> None:
+        self._combinations = {combination.name: combination for combination in combinations}
+        self._max_jobs, self._threads = jobs, max(1, physical_cores() // jobs)
+        self._queued = list(self._combinations)
+        self._jobs: dict[str, subprocess.Popen[bytes]] = {}
+        self._runs: dict[str, LiveRun] = {}  # of what has begun to train
+        self._ended: dict[str, Row] = {}
+        self._errors: dict[str, str] = {}
+        # Every experiment starts from this commit with these changes, whatever happens in the repository meanwhile.
+        self._commit = output_of("git", "rev-parse", "HEAD").strip()
+        author = ("-c", "user.name=sweep", "-c", "user.email=sweep@localhost")
+        self._changes = output_of("git", *author, "stash", "create").strip()
+        self._dvc_cache = output_of("dvc", "cache", "dir").strip()
+
+    def run(self) -> None:
+        """Run what is not known yet and print the results. Raises Interrupted or TrainingError as `run_sweep`."""
+        with catch_signals() as stop, _display() as show:
+            signal.signal(signal.SIGHUP, stop.request)
+            self._recover()
+            self._find_known()
+            while (self._queued or self._jobs) and not stop.requested:
+                self._start_queued()
+                show(self._rows())
+                time.sleep(POLL_SECONDS)
+                self._take_ended()
+            show(self._rows())
+            if self._queued or self._jobs:
+                self._stop()
+        self._conclude()
+
+    def _recover(self) -> None:
+        """Stop what a killed sweep left running, and keep what it finished."""
+        stop_processes(FOLDER)
+        for clone in [path.parent for path in FOLDER.glob("*/.git")]:
+            self._collect(clone)
+            shutil.rmtree(clone)
+
+    def _find_known(self) -> None:
+        known: dict[str, Row] = {}
+        for name, commit in finished_experiments().items():
+            try:
+                config = parse_config(yaml.safe_load(git("show", f"{commit}:{PARAMS}")), {})
+            except (ConfigurationError, yaml.YAMLError):  # parameters of another version
+                continue
+            row = Row(name, "known", None, _validation_loss(commit))
+            known |= {identity(config, by_threads): row for by_threads in (True, False)}
+        self._ended = {name: known[c.identity] for name, c in self._combinations.items() if c.identity in known}
+        self._queued = [name for name in self._combinations if name not in self._ended]
+        told = f"{len(self._combinations)} combinations: {len(self._ended)} known, {len(self._queued)} to run"
+        print(f"{told}; {self._max_jobs} at a time, threads each: {self._threads}", flush=True)
+
+    def _start_queued(self) -> None:
+        """Start experiments while there are free jobs.
+
+        Of those that share corpus and tokenizer the first makes both, and the others wait until it trains.
+        """
+        made = {self._data(name) for name in self._runs}
+        in_progress = {self._data(name) for name in self._jobs} - made
+        for name in list(self._queued):
+            if len(self._jobs) < self._max_jobs and self._data(name) not in in_progress:
+                self._queued.remove(name)
+                self._start(self._combinations[name])
+                in_progress |= {self._data(name)} - made
+
+    def _data(self, name: str) -> str:
+        parameters = flatten(self._combinations[name].config)
+        return json.dumps({key: value for key, value in parameters.items() if key.startswith(SHAPES_DATA)})
+
+    def _start(self, combination: Combination) -> None:
+        name, clone = combination.name, (FOLDER / combination.name).absolute()
+        self._clone(clone)
+        words = settings(combination.config, combination.keys)
+        if self._max_jobs > 1 and combination.config.train.threads == "auto":  # recorded, as results depend on it
+            words += ["-S", f"train.threads={self._threads}"]
+        path = os.pathsep.join(filter(None, ["src", os.environ.get("PYTHONPATH", "")]))  # the code of the clone
+        variables = {"PYTHONPATH": path, "OMP_NUM_THREADS": str(self._threads), MARK: str(clone)}
+        with Path(f"{clone}.log").open("wb") as log:
+            self._jobs[name] = subprocess.Popen(
+                ["dvc", "exp", "run", "-n", name, *words],
+                cwd=clone,
+                env=os.environ | variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl+C on the terminal reaches only the sweep, which then stops everything
+            )
+
+    def _clone(self, folder: Path) -> None:
+        output_of("git", "clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
+        output_of("git", "-C", str(folder), "checkout", "--quiet", "--detach", self._commit)
+        if self._changes:
+            output_of("git", "-C", str(folder), "stash", "apply", "--quiet", self._changes)
+        (folder / ".dvc" / "config.local").write_text(f"[cache]\ndir = {self._dvc_cache}\n", encoding="utf-8")
+        for shared in (Artifacts().checkpoints, Artifacts().raw_books):
+            shared.mkdir(parents=True, exist_ok=True)
+            (folder / shared).symlink_to(shared.absolute())
+
+    def _take_ended(self) -> None:
+        for name, process in list(self._jobs.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self._jobs[name]
+            if code == 0:
+                reference = self._collect(FOLDER / name)
+                self._ended[name] = Row(name, "done", self._runs.get(name), _validation_loss(f"{reference}/{name}"))
+            else:
+                stop_processes(FOLDER / name)  # where DVC was killed, its stage is still running
+                self._ended[name] = Row(name, "failed", self._runs.get(name))
+                self._errors[name] = _error(name) if code > 0 else f"killed by signal {-code}"
+            shutil.rmtree(FOLDER / name)
+
+    @staticmethod
+    def _collect(clone: Path) -> str:
+        """Bring the experiments that a clone finished into this repository; return the folder of their references."""
+        commit = git("-C", str(clone), "rev-parse", "HEAD").strip()
+        folder = f"refs/exps/{commit[:2]}/{commit[2:]}"
+        git("fetch", "--quiet", "--no-write-fetch-head", str(clone), f"+{folder}/*:{folder}/*")
+        return folder
+
+    def _rows(self) -> list[Row]:
+        for run in live_runs([Artifacts().checkpoints]):
+            name = run.start.get("experiment", "")
+            if name in self._jobs and (name in self._runs or run.state in ("running", "finished")):
+                self._runs[name] = run  # not the log of an earlier sweep
+        rows = dict(self._ended)
+        for name in self._jobs:
+            trained = self._runs.get(name)
+            state = "starting" if trained is None else "training" if trained.state == "running" else "validating"
+            rows[name] = Row(name, state, trained)
+        rows |= {name: Row(name, "queued") for name in self._queued}
+        return sorted(rows.values(), key=lambda row: DISPLAY_ORDER.index(row.state))
+
+    def _stop(self) -> None:
+        print("\nStopping: running experiments save their progress.", flush=True)
+        stop_processes(FOLDER)
+        self._take_ended()
+        done = sum(row.state != "failed" for row in self._ended.values())
+        raise Interrupted(
+            f"the sweep stopped with {done} of {len(self._combinations)} experiments done; progress is saved",
+            remedy="make sweep with the same variables continues",
+        )
+
+    def _conclude(self) -> None:
+        done = sorted((row for row in self._ended.values() if row.state != "failed"), key=lambda row: row.cells()[1])
+        width = max((len(row.name) for row in done), default=0)
+        print("", *(f"  {row.name:{width}}  validation loss {row.cells()[1]}" for row in done), sep="\n")
+        if done:
+            print(f"Compare all: make compare\nApply the best: dvc exp apply {done[0].name}", flush=True)
+        if self._errors:
+            listed = "".join(f"\n  - {name}: {error}" for name, error in self._errors.items())
+            raise TrainingError(
+                f"{len(self._errors)} of {len(self._combinations)} experiments failed:{listed}",
+                remedy=f"{FOLDER}/{next(iter(self._errors))}.log has the full output of the first one; "
+                "make sweep with the same variables runs the failed ones again",
+            )
+
+
+def stop_processes(folder: Path) -> None:
+    """Interrupt the experiments whose clones are in a folder, so that they save and exit; kill what does not exit."""
+    interrupted: set[int] = set()
+    deadline = time.monotonic() + STOP_SECONDS
+    while processes := _processes(folder.absolute()):
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                if time.monotonic() > deadline:
+                    process.kill()
+                elif process.pid not in interrupted:
+                    process.send_signal(signal.SIGINT)
+                    interrupted.add(process.pid)
+        time.sleep(POLL_SECONDS / 4)
+
+
+def _processes(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended, or belongs to somebody else
+            if folder in (clone := Path(process.environ().get(MARK, "")), *clone.parents):
+                found.append(process)
+    return found
+
+
+def _error(name: str) -> str:
+    """Return the first error that an experiment printed: its stage's, before DVC's."""
+    output = (FOLDER / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+    return next(iter(re.findall(r"^(?:error|ERROR): (.*)", output, re.MULTILINE)), "no error message")
+
+
+def _validation_loss(revision: str) -> float | None:
+    """Return the result of the validate stage of an experiment."""
+    summary = git("show", f"{revision}:{Artifacts().summary}")
+    return float(json.loads(summary)["val_loss"]) if summary else None
+
+
+@contextmanager
+def _display() -> Iterator[Callable[[list[Row]], None]]:
+    """Yield a function that shows a list of runs: redrawn on a terminal, elsewhere a line when one changes."""
+    console, printed = Console(), set[tuple[str, ...]]()
+
+    def print_changes(rows: list[Row]) -> None:
+        for row in rows:
+            key = (row.name, row.state, row.cells()[0])
+            if key not in printed:
+                print(f"{time.strftime('%H:%M:%S')}  {row}", flush=True)
+                printed.add(key)
+
+    if not console.is_terminal:
+        yield print_changes
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda rows: live.update(table(rows, console.size.height), refresh=True)

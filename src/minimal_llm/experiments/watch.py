@@ -1,8 +1,6 @@
-"""`make watch`: how training stands, live, in a terminal beside it.
+"""`make watch`: how training is going, live, from another terminal. Ctrl+C leaves; without a terminal, it prints once.
 
-python -m minimal_llm.watch     # Ctrl+C leaves; where the output is no terminal, one look and the end
-
-It reads the live logs of the runs (training/live.py) and touches nothing: training does not know that it is watched.
+It reads the live logs of the runs (common/live_log.py) and writes nothing: training does not know that it is watched.
 """
 
 from __future__ import annotations
@@ -11,108 +9,193 @@ import os
 import select
 import signal
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from minimal_llm.common.artifacts import DATA, Artifacts
-from minimal_llm.common.live_log import Event, live_logs, read_events
-from minimal_llm.experiments.watch_view import WatchedRun, view
+from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.live_log import Event
+from minimal_llm.experiments.compare import differing, short_names
+from minimal_llm.experiments.live_runs import STYLES, LiveRun, Row, duration, live_runs, table
 
 REFRESH_SECONDS = 0.5
-LEAVE = (b"\x03", b"q", b"Q")
+QUIT_KEYS = (b"\x03", b"q", b"Q")
+BLOCKS = "▁▂▃▄▅▆▇█"
+MAX_EPOCHS = 10  # rows in the table of epochs
+OTHER_LINES = 13  # of the view, with two lines per sample and the line of the cursor
+MAX_CURVE_EPOCHS = 48
+SILENT_SECONDS = 30  # without an event before the view says so
+NO_RUN = "No training has started here yet. In another terminal: make train, or make quick for a small run."
 
 
-class Logs:
-    """The live logs of this repository. A log is read again only when it has changed."""
+def watch() -> int:
+    """Show how training is going until Ctrl+C or q; return the exit code."""
+    console = Console()
 
-    def __init__(self) -> None:
-        self._seen: dict[Path, tuple[tuple[int, float], list[Event]]] = {}
+    def current(live: bool) -> RenderableType:
+        nested = [folder for pattern in ("*/checkpoints", "*/*/checkpoints") for folder in Path("runs").glob(pattern)]
+        return view(live_runs([Artifacts().checkpoints, *nested]), console.size, live)
 
-    def read(self) -> list[WatchedRun]:
-        """Return all runs that began to train, the one that wrote last first."""
-        roots = [
-            Artifacts(DATA).checkpoints,
-            *Path("runs").glob("*/checkpoints"),
-            *Path("runs").glob("*/*/checkpoints"),
-        ]
-        runs = [WatchedRun.of(log.parent, self._events(log)) for root in roots for log in live_logs(root)]
-        return sorted((run for run in runs if run), key=lambda run: run.last_sign, reverse=True)
-
-    def _events(self, log: Path) -> list[Event]:
-        try:
-            status = log.stat()
-        except FileNotFoundError:  # a run that starts clears away those that are done
-            return []
-        stamp = (status.st_size, status.st_mtime)
-        if log not in self._seen or self._seen[log][0] != stamp:
-            self._seen[log] = (stamp, read_events(log))
-        return self._seen[log][1]
-
-
-def main() -> int:
-    """Show how training stands until Ctrl+C or q; return the exit code."""
-    console, logs = Console(), Logs()
     if not console.is_terminal:
-        console.print(view(logs.read(), console.size, live=False))
+        console.print(current(live=False))
         return 0
     try:
-        with _leaving() as asked, Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        with _keyboard() as wants_to_quit, Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
-                live.update(view(logs.read(), console.size, live=True), refresh=True)
-                if asked(REFRESH_SECONDS):
+                live.update(current(live=True), refresh=True)
+                if wants_to_quit(REFRESH_SECONDS):
                     return 0
     except KeyboardInterrupt:
         return 0
 
 
 @contextmanager
-def _leaving() -> Iterator[Callable[[float], bool]]:
-    """Yield a function that waits so many seconds and returns whether the user asked to leave.
+def _keyboard() -> Iterator[Callable[[float], bool]]:
+    """Yield a function that waits this many seconds and returns whether the user asked to quit.
 
-    Under `make`, a Ctrl+C that becomes a signal goes to make as well, which then ends with an error. So the terminal is
-    told to hand Ctrl+C over as a character while the block runs.
+    Under `make`, a Ctrl+C that becomes a signal also reaches make, which then reports an error. So the terminal
+    delivers Ctrl+C as a character inside the block.
     """
     if sys.platform == "win32" or not sys.stdin.isatty():
-        yield _wait
+        yield lambda seconds: bool(select.select([], [], [], seconds)[0])  # sleeps
         return
     import termios
+
+    def quit_key(seconds: float) -> bool:
+        ready, _, _ = select.select([terminal], [], [], seconds)
+        return bool(ready) and os.read(terminal, 1) in (*QUIT_KEYS, b"")  # b"": the terminal is gone
 
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     quiet = termios.tcgetattr(terminal)
     quiet[3] &= ~(termios.ICANON | termios.ECHO)
     quiet[6][termios.VINTR] = os.fpathconf(terminal, "PC_VDISABLE").to_bytes(1, "little")
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the terminal is restored
     termios.tcsetattr(terminal, termios.TCSADRAIN, quiet)
     try:
-        yield lambda seconds: _key(terminal, seconds) in LEAVE
+        yield quit_key
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
-def _key(terminal: int, seconds: float) -> bytes:
-    """Return a key that is pressed within so many seconds, else nothing."""
-    ready, _, _ = select.select([terminal], [], [], seconds)
-    if not ready:
-        return b""
-    pressed = os.read(terminal, 1)
-    return pressed or LEAVE[0]  # the terminal is gone
+def view(runs: Sequence[LiveRun], size: ConsoleDimensions, live: bool) -> RenderableType:
+    """Return what to show: the running or else the latest run in detail, or a list if several are running."""
+    hint = "Ctrl+C leaves this view; training continues." if live else ""
+    if not runs:
+        return Group(Text(NO_RUN), Text(f"Waiting for a run to start. {hint}" if live else "", "dim"))
+    running = [run for run in runs if run.state == "running"]
+    if len(running) < 2:
+        return _details(running[0] if running else runs[0], size, hint)
+    since = min(run.start["time"] for run in running)
+    listed = [*running, *(run for run in runs if run not in running and run.last_event_at > since)]
+    names = short_names(differing([run.start["parameters"] for run in listed]))
+    return Group(table([Row(_name(run, names), run.state, run) for run in listed], size.height), Text(hint, "dim"))
 
 
-def _wait(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False
+def _name(run: LiveRun, names: dict[str, str]) -> str:
+    parameters = run.start["parameters"]
+    return " ".join(f"{names[key]}={_plain(parameters[key])}" for key in names) or run.folder.name[:8]
 
 
-def _end(_number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)  # so that the terminal is put back
+def _plain(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _details(run: LiveRun, size: ConsoleDimensions, hint: str) -> RenderableType:
+    advice = textwrap.wrap(_advice(run), size.width, break_on_hyphens=False)
+    rows = max(1, min(MAX_EPOCHS, size.height - OTHER_LINES - len(advice)))
+    parts: list[RenderableType] = [_heading(run, size.width), *(Text(line, STYLES[run.state]) for line in advice)]
+    parts += [_progress(run, size.width), Text(_current(run))]
+    if run.epochs:
+        best = run.best or run.epochs[-1]
+        losses = [row["val_loss"] for row in run.epochs[-min(MAX_CURVE_EPOCHS, size.width - 32) :]]
+        parts += [
+            Text(""),
+            Text.assemble("validation loss ", (sparkline(losses), "cyan"), f" best {best['val_loss']:.3f}"),
+            _epoch_table(run.epochs[-rows:], best["epoch"]),
+            Text(""),
+            *(_sample(name, text, size.width) for name, text in run.epochs[-1]["samples"].items()),
+        ]
+    return Group(*parts, Text(hint, "dim"))
+
+
+def _heading(run: LiveRun, width: int) -> Text:
+    since = time.strftime("%H:%M", time.localtime(run.start["time"]))
+    heading = Text.assemble((f"run {run.folder.name[:8]}", "bold"), "  ", (run.state, STYLES[run.state]))
+    heading.append(f"  pid {run.start['pid']}  since {since}  {run.folder.parent}")
+    heading.truncate(width - 1, overflow="ellipsis")
+    return heading
+
+
+def _advice(run: LiveRun) -> str:
+    """Return what to do about a run that ended early."""
+    resume = "To resume the run, repeat the command that started it: make train, for example."
+    return {
+        "killed": f"The process was killed. {resume}",
+        "interrupted": resume,
+        "failed": "make status shows the error.",
+    }.get(run.state, "")
+
+
+def _progress(run: LiveRun, width: int) -> Table:
+    epoch, step = run.position
+    line = Table.grid(padding=(0, 1), expand=False)
+    line.add_row(
+        f"epoch {epoch}/{run.start['epochs']}",
+        ProgressBar(total=run.total_steps, completed=run.steps_done, width=max(10, min(width, 100) - 44)),
+        f"step {step}/{run.start['steps_per_epoch']}",
+        f"{run.steps_done / run.total_steps:.0%}",
+    )
+    return line
+
+
+def _current(run: LiveRun) -> str:
+    if run.state != "running":
+        ended = time.strftime("%H:%M:%S", time.localtime(run.last_event_at))
+        trained = duration(sum(row["seconds"] for row in run.epochs))
+        return f"last event at {ended}; {len(run.epochs)} epochs done in {trained}"
+    parts = [f"loss {run.steps[-1]['loss']:.3f}"] if run.steps else []
+    if run.tokens_per_s:
+        parts.append(f"{run.tokens_per_s:,.0f} tokens/s")
+    if run.seconds_left is not None:
+        parts.append(f"{duration(run.seconds_left)} left")
+    silent = time.time() - run.last_event_at
+    if silent > SILENT_SECONDS:
+        parts.append(f"no events for {duration(silent)}")
+    return "  ".join(parts) or "waiting for the first steps; torch.compile delays them"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return a small curve with one block per value; the highest value has the tallest block."""
+    low, high = min(values), max(values)
+    top = len(BLOCKS) - 1
+    return "".join(BLOCKS[round((value - low) / (high - low) * top) if high > low else 0] for value in values)
+
+
+def _epoch_table(rows: Sequence[Event], best_epoch: int) -> Table:
+    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for head in ("epoch", "train loss", "val loss", "", "learning rate", "seconds"):
+        shown.add_column(head, justify="right" if head else "left")
+    for row in rows:
+        best = row["epoch"] == best_epoch
+        cells = (f"{row['epoch']}", f"{row['train_loss']:.3f}", f"{row['val_loss']:.3f}", "best" if best else "")
+        shown.add_row(*cells, f"{row['learning_rate']:.2e}", f"{row['seconds']:.1f}", style="green" if best else "")
+    return shown
+
+
+def _sample(language: str, text: str, width: int) -> Table:
+    """Return what the model wrote, in at most two lines. It can write anything, terminal control codes included."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+    line = Table.grid(padding=(0, 1))
+    room = 2 * (width - 4) - 8  # a word that does not fit at the end of the first line
+    line.add_row(Text(language, "bold"), Text(plain if len(plain) <= room else plain[: room - 1] + "…"))
+    return line

@@ -1,0 +1,124 @@
+"""A grid of parameters, expanded into the combinations of its values. All of them are checked before any runs."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minimal_llm.common.config import Config, flatten, parse_config, read_params
+from minimal_llm.common.errors import ConfigurationError
+from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
+from minimal_llm.corpus.text_files import digest
+from minimal_llm.experiments.compare import short_names
+from minimal_llm.experiments.recipes import read_recipe
+
+MAX_COMBINATIONS = 1000
+_MAX_VALUE_LENGTH = 24  # characters of a value in a name
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One experiment of a sweep: a value for every parameter that the grid or the command line sets."""
+
+    name: str
+    identity: str
+    config: Config
+    keys: tuple[str, ...]  # the parameters that are set
+
+
+def read_grid(path: Path, overrides: Mapping[str, Any]) -> list[Combination]:
+    """Return all combinations of the values in a grid file, with `overrides` ({"train.epochs": 1}) applied to each.
+
+    Combinations that result in equal parameters count once.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a value is invalid. The message lists every problem with its
+            key, value and what is allowed.
+    """
+    grid = {key: value if isinstance(value, list) else [value] for key, value in read_recipe(path).items()}
+    grid |= {key: [value] for key, value in overrides.items()}
+    _check_size(path, grid)
+    varied = tuple(key for key, choices in grid.items() if len(choices) > 1)
+    by_threads = any(threads != "auto" for threads in grid.get("train.threads", []))
+    found: dict[str, Combination] = {}
+    for config in _parse(path, [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]):
+        key = identity(config, by_threads)
+        keys = tuple(dict.fromkeys([*grid, *_absolute_paths(config)]))
+        found.setdefault(key, Combination(_name(config, varied, key), key, config, keys))
+    return list(found.values())
+
+
+def identity(config: Config, by_threads: bool) -> str:
+    """Return a text that is equal for configurations that describe the same experiment.
+
+    The number of threads counts only if `by_threads`: a sweep over anything else derives it from its number of jobs.
+    """
+    ignored = SHAPES_NO_RESULT if by_threads else SHAPES_NO_RESULT | {"train.threads"}
+    return json.dumps({key: value for key, value in flatten(config).items() if key not in ignored}, sort_keys=True)
+
+
+def _check_size(path: Path, grid: Mapping[str, Sequence[Any]]) -> None:
+    if not grid:
+        raise ConfigurationError(
+            f"{path} sets no parameters", remedy=f"list values to try in {path}, such as: `train.dropout: [0.1, 0.35]`"
+        )
+    if empty := [key for key, choices in grid.items() if not choices]:
+        listed = "".join(f"\n  - {key} = []: the list is empty" for key in empty)
+        raise ConfigurationError(f"{path} is invalid:{listed}", remedy=f"list at least one value each in {path}")
+    count = math.prod(len(choices) for choices in grid.values())
+    if count > MAX_COMBINATIONS:
+        told = f"{path} has {count:,} combinations; a sweep runs at most {MAX_COMBINATIONS:,}"
+        raise ConfigurationError(told, remedy=f"list fewer values in {path}")
+
+
+def _parse(path: Path, combinations: Sequence[Mapping[str, Any]]) -> list[Config]:
+    params = read_params()
+    parse_config(copy.deepcopy(params), {})  # so that an error in params.yaml is not reported as one in the grid
+    configs, problems = [], []
+    for overrides in combinations:
+        try:
+            config = parse_config(copy.deepcopy(params), overrides, origin=str(path))
+            if absolute := _absolute_paths(config):
+                config = parse_config(copy.deepcopy(params), {**overrides, **absolute})
+            configs.append(config)
+        except ConfigurationError as error:
+            problems += error.message.splitlines()[1:] or [f"  - {error.message}"]
+    if problems:
+        listed = "\n".join(dict.fromkeys(problems))
+        raise ConfigurationError(f"{path} is invalid:\n{listed}", remedy=f"correct the values in {path}")
+    return configs
+
+
+def _absolute_paths(config: Config) -> dict[str, Any]:
+    """Return the parameters that name files, with absolute paths: experiments run in a clone, without untracked files.
+
+    Raises:
+        CorpusError: a text file cannot be read.
+    """
+    absolute: dict[str, Any] = {}
+    if config.train.init_from:
+        absolute["train.init_from"] = str(Path(config.train.init_from).absolute())
+    if config.download.source == "files":
+        files = [str(Path(name).expanduser().absolute()) for name in config.download.files]
+        absolute |= {"download.files": files, "download.files_digest": digest(files)}
+    return absolute
+
+
+def _name(config: Config, varied: Sequence[str], key: str) -> str:
+    """Return a readable name, made unique for these parameters by six hexadecimal digits."""
+    values = flatten(config)
+    words = [f"{short}-{_word(values[name])}" for name, short in short_names(varied).items()]
+    return "-".join([*(words or ["sweep"]), hashlib.sha256(key.encode()).hexdigest()[:6]])
+
+
+def _word(value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("._")[-_MAX_VALUE_LENGTH:] or "none"

@@ -1,0 +1,181 @@
+"""Runs as their live logs describe them, and the table that lists several: for `make watch` and `make sweep`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from statistics import mean, median
+from typing import NamedTuple
+
+import psutil
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from minimal_llm.common.live_log import LOG_NAME, Event, read_events
+
+SMOOTHED_EPOCHS = 3  # used to estimate the time left
+SMOOTHED_STEPS = 10
+STYLES = dict.fromkeys(("running", "training", "validating", "starting"), "green") | {"queued": "dim"}
+STYLES |= dict.fromkeys(("finished", "done", "known"), "cyan")
+STYLES |= {"interrupted": "yellow", "failed": "red", "killed": "red"}
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """A run according to its log: the latest start, all epochs, the latest steps, and the end if it has ended."""
+
+    folder: Path
+    start: Event
+    epochs: tuple[Event, ...]
+    steps: tuple[Event, ...]  # the latest of the current epoch
+    end: Event = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: Path, events: Sequence[Event]) -> LiveRun | None:
+        """Return the run that a log describes, or None if the log has no start."""
+        start: Event = {}
+        end: Event = {}
+        epochs: dict[int, Event] = {}
+        steps: list[Event] = []
+        for event in events:
+            match event["event"]:
+                case "start":
+                    start, steps, end = event, [], {}
+                case "step":  # a resumed run may repeat an epoch
+                    epochs = {number: row for number, row in epochs.items() if number < event["epoch"]}
+                    steps = [*(s for s in steps[1 - SMOOTHED_STEPS :] if s["epoch"] == event["epoch"]), event]
+                case "epoch":
+                    epochs[event["epoch"]], steps = event, []
+                case "end":
+                    end = event
+        return cls(folder, start, tuple(epochs.values()), tuple(steps), end) if start else None
+
+    @property
+    def state(self) -> str:
+        """The state that the end reports; without an end: running, or killed if the process no longer exists."""
+        if self.end:
+            return str(self.end["state"])
+        return "running" if _is_alive(self.start["pid"], self.start["time"]) else "killed"
+
+    @property
+    def last_event_at(self) -> float:
+        """Seconds since 1970."""
+        return float(max(e["time"] for e in (self.start, *self.epochs[-1:], *self.steps[-1:], self.end or self.start)))
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The current epoch, from 1, and how many of its steps are done."""
+        if self.steps:
+            return self.steps[-1]["epoch"], self.steps[-1]["step"]
+        done = self.epochs[-1]["epoch"] if self.epochs else 0
+        return (done, self.start["steps_per_epoch"]) if done == self.start["epochs"] else (done + 1, 0)
+
+    @property
+    def steps_done(self) -> int:
+        epoch, step = self.position
+        return (epoch - 1) * int(self.start["steps_per_epoch"]) + step
+
+    @property
+    def total_steps(self) -> int:
+        return int(self.start["epochs"] * self.start["steps_per_epoch"])
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Recent training tokens per second; None during the first second."""
+        if self.steps:
+            return float(median(step["tokens_per_s"] for step in self.steps))
+        if not self.epochs:
+            return None
+        return float(self.start["steps_per_epoch"] * self.start["tokens_per_step"] / self.epochs[-1]["seconds"])
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated seconds of training left; None while the speed is unknown."""
+        if self.epochs:
+            step = mean(e["seconds"] for e in self.epochs[-SMOOTHED_EPOCHS:]) / self.start["steps_per_epoch"]
+        elif self.tokens_per_s:
+            step = self.start["tokens_per_step"] / self.tokens_per_s
+        else:
+            return None
+        return float((self.total_steps - self.steps_done) * step)
+
+    @property
+    def best(self) -> Event | None:
+        """The epoch with the lowest validation loss."""
+        return min(self.epochs, key=lambda row: row["val_loss"], default=None)
+
+
+def live_runs(roots: Iterable[Path]) -> list[LiveRun]:
+    """Return all runs below folders of checkpoints that have started to train, the most recently active first."""
+    found = []
+    for log in [log for root in roots for log in root.glob(f"*/{LOG_NAME}")]:
+        with suppress(FileNotFoundError):  # a run that starts deletes the folders of finished ones
+            status = log.stat()
+            found.append(_read(log, status.st_size, status.st_mtime_ns))
+    return sorted(filter(None, found), key=lambda run: run.last_event_at, reverse=True)
+
+
+@lru_cache(maxsize=200)
+def _read(log: Path, _size: int, _modified: int) -> LiveRun | None:
+    return LiveRun.of(log.parent, read_events(log))
+
+
+class Row(NamedTuple):
+    """A line in a list of runs. `run` is None before it trains; `val_loss` overrides the best of its epochs."""
+
+    name: str
+    state: str
+    run: LiveRun | None = None
+    val_loss: float | None = None
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """Return epoch, best validation loss, tokens per second and time left, each empty if unknown."""
+        run = self.run
+        loss = run.best["val_loss"] if self.val_loss is None and run and run.best else self.val_loss
+        loss_cell = "" if loss is None else f"{loss:.3f}"
+        epoch = f"{run.position[0]}/{run.start['epochs']}" if run else ""
+        if run is None or run.state != "running" or run.seconds_left is None:
+            return epoch, loss_cell, "", ""
+        return epoch, loss_cell, f"{run.tokens_per_s:,.0f}", duration(run.seconds_left)
+
+    def __str__(self) -> str:
+        epoch, loss, _, left = self.cells()
+        parts = (self.name, self.state, epoch and f"epoch {epoch}", loss and f"val {loss}", left and f"{left} left")
+        return "  ".join(filter(None, parts))
+
+
+def table(rows: Sequence[Row], height: int) -> Table:
+    """Return a table with a line per run, cut to a terminal of this height."""
+    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    shown.add_column("run", no_wrap=True, overflow="ellipsis", ratio=1)
+    for head in ("state", "", "epoch", "best val", "tokens/s", "left"):
+        shown.add_column(head, no_wrap=True, justify="left" if head in ("state", "") else "right")
+    room = max(2, height - 4)
+    for row in rows[:room]:
+        bar = ProgressBar(total=row.run.total_steps, completed=row.run.steps_done, width=10) if row.run else ""
+        shown.add_row(Text(row.name), Text(row.state, STYLES[row.state]), bar, *row.cells())
+    if len(rows) > room:
+        shown.caption = f"and {len(rows) - room} more"
+    return shown
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in words: 45 s, 5 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _is_alive(pid: int, started: float) -> bool:
+    """Return whether the process that started to log then still exists; its PID may have been reused since."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= started + 1
+    except psutil.Error:
+        return False

@@ -1,1 +1,0 @@
-"""`make sweep`: every combination of a grid of parameters."""

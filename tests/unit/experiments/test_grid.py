@@ -1,0 +1,79 @@
+"""A grid and its combinations; the recipes in examples/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minimal_llm.common.config import load_config, parse_config, read_params
+from minimal_llm.common.errors import ConfigurationError
+from minimal_llm.experiments.example import examples
+from minimal_llm.experiments.grid import identity, read_grid
+from minimal_llm.experiments.recipes import read_recipe
+from minimal_llm.pipeline.memory_estimate import training_memory_mb
+from tests.support.stages import ROOT
+
+
+@pytest.fixture(autouse=True)
+def repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def grid_file(folder: Path, text: str) -> Path:
+    path = folder / "grid.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_grid_gives_every_combination_once_under_a_readable_name(tmp_path: Path) -> None:
+    path = grid_file(tmp_path, "train: {epochs: 2}\ntrain.dropout: [0, 0.2, '2e-1']\nmodel.layers: [1, 2]\n")
+    found = read_grid(path, {"train.batch_size": "16"})
+    assert [combination.name[:-7] for combination in found] == [
+        "dropout-0.0-layers-1",
+        "dropout-0.0-layers-2",
+        "dropout-0.2-layers-1",
+        "dropout-0.2-layers-2",
+    ]
+    assert {combination.config.train.epochs for combination in found} == {2}
+    assert {combination.config.train.batch_size for combination in found} == {16}
+    assert len({combination.name for combination in read_grid(path, {})} | {c.name for c in found}) == 8
+
+
+def test_threads_make_no_new_experiment_unless_the_grid_sets_them(tmp_path: Path) -> None:
+    (combination,) = read_grid(grid_file(tmp_path, "train.epochs: 1\n"), {})
+    by_hand = parse_config(read_params(), {"train.epochs": 1, "train.threads": 7, "train.keep_checkpoints": 9})
+    assert identity(by_hand, by_threads=False) == combination.identity
+    one, two = read_grid(grid_file(tmp_path, "train.threads: [1, 2]\n"), {})
+    assert one.identity != two.identity
+    assert one.identity == identity(one.config, by_threads=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["- train.epochs\n", "train.epochs: [1\n", "{}", "train.learning_rat: [0.1]\n", "tran.epochs: [1]\n"]
+)
+def test_an_invalid_grid_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        read_grid(grid_file(tmp_path, text), {})
+    assert "grid.yaml" in str(refusal.value)
+
+
+def test_a_grid_with_too_many_combinations_is_refused(tmp_path: Path) -> None:
+    values = list(range(1, 41))
+    with pytest.raises(ConfigurationError, match="1,600 combinations"):
+        read_grid(grid_file(tmp_path, f"train.epochs: {values}\ntrain.batch_size: {values}\n"), {})
+
+
+def recipe_config(name: str) -> Any:
+    return parse_config(read_params(), read_recipe(examples()[name]))
+
+
+def test_every_recipe_is_valid_and_what_it_claims_to_be() -> None:
+    recipes = {
+        name: recipe_config(name) for name, path in examples().items() if path.suffix == ".yaml" and name != "sweep"
+    }
+    assert recipes["balanced"] == load_config()
+    assert training_memory_mb(recipes["low-memory"]) < training_memory_mb(recipes["balanced"])
+    assert recipes["high-quality"].download.megabytes_per_language > recipes["balanced"].download.megabytes_per_language
+    assert len(read_grid(examples()["sweep"], {})) == 4
