@@ -1,4 +1,4 @@
-"""`make sweep`: the queue of DVC, stopped in the middle and gone on with, in a clone of its own."""
+"""`make sweep` in a trained clone: stopped, killed, resumed, and told what failed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 import signal
 import subprocess
 import time
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import psutil
 import pytest
@@ -17,108 +18,126 @@ from minimal_llm.common.system import physical_cores
 from tests.support.clone import Clone, needs_venv
 
 pytestmark = needs_venv
-GRID = {"train.epochs": 10, "train.threads": "auto", "train.learning_rate": [0.001, 0.003], "train.dropout": [0, 0.2]}
-SWEEP = ("make", "sweep", "GRID=grid.yaml", "JOBS=2")
-LIMIT_SECONDS = 900
+GRID = {"train.epochs": 12, "train.threads": "auto", "train.learning_rate": [0.001, 0.003]}
+LIMIT_SECONDS = 600
+
+
+class Sweep:
+    """`make sweep` at work on a grid, two jobs at a time, in a process group of its own as on a terminal."""
+
+    def __init__(self, clone: Clone, grid: Mapping[str, Any]) -> None:
+        self._clone = clone
+        self._log = clone.folder / "runs" / "printed.log"
+        self._log.parent.mkdir(exist_ok=True)
+        (clone.folder / "runs" / "grid.yaml").write_text(yaml.safe_dump(grid), encoding="utf-8")
+        with self._log.open("w", encoding="utf-8") as output:
+            self._make = subprocess.Popen(
+                ("make", "sweep", "GRID=runs/grid.yaml", "JOBS=2"),
+                cwd=clone.folder,
+                env=clone.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_for(self, pattern: str) -> None:
+        """Wait until it has printed what a pattern finds."""
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while re.search(pattern, printed := self._log.read_text(encoding="utf-8"), re.DOTALL) is None:
+            assert self._make.poll() is None, printed
+            assert time.monotonic() < deadline, printed
+            time.sleep(0.1)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to make and the sweep, as a terminal does: experiments have sessions of their own."""
+        os.killpg(self._make.pid, number)
+
+    def end(self, code: int = 0) -> str:
+        """Return what it printed, after checking the exit code of make."""
+        ended = self._make.wait(timeout=LIMIT_SECONDS)
+        printed = self._log.read_text(encoding="utf-8")
+        assert ended == code, printed
+        assert "Traceback" not in printed
+        return printed
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    clone = Clone(tmp_path_factory.mktemp("sweep"))
-    (clone.folder / "grid.yaml").write_text(yaml.safe_dump(GRID), encoding="utf-8")
+def clone(trained: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A copy of the trained clone with a change that is not committed."""
+    clone = trained.copy_to(tmp_path_factory.mktemp("sweep") / "clone")
+    with (clone.folder / "README.md").open("a", encoding="utf-8") as file:
+        file.write("\nNot committed.\n")
     return clone
 
 
-def workers(clone: Clone) -> list[int]:
+def experiment_processes(clone: Clone) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if "queue-worker" in process.cmdline() and process.cwd() == str(clone.folder):
-                found.append(process.pid)
+            if str(clone.folder / "runs" / "sweep") in process.cwd():
+                found.append(process)
         except psutil.Error:
             continue
     return found
 
 
-def sweep(clone: Clone, log: Path, stop_at: str = "") -> str:
-    """Run a sweep, with Ctrl+C as soon as it has printed what a pattern finds, and return all that it printed."""
-    with log.open("w", encoding="utf-8") as output:
-        process = subprocess.Popen(
-            SWEEP,
-            cwd=clone.folder,
-            env=clone.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        if stop_at:
-            deadline = time.monotonic() + LIMIT_SECONDS
-            while re.search(stop_at, log.read_text(encoding="utf-8")) is None:
-                assert process.poll() is None, log.read_text(encoding="utf-8")
-                assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
-                time.sleep(0.2)
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        code = process.wait(timeout=LIMIT_SECONDS)
-    printed = log.read_text(encoding="utf-8")
-    assert (code != 0) == bool(stop_at), printed
-    return printed
-
-
-def test_a_sweep_that_was_stopped_goes_on_and_runs_every_combination_once(clone: Clone, tmp_path: Path) -> None:
-    # Not epoch 2 alone: on a fast machine an epoch is shorter than the time between two looks of the sweep.
-    stopped = sweep(clone, tmp_path / "stopped.log", stop_at=r"epoch +[2-9]/10")
-    assert "the sweep stopped with 0 of 4 experiments done" in stopped
-    assert "make sweep GRID=grid.yaml JOBS=2 goes on from there" in stopped
-    assert "Traceback" not in stopped
-    assert workers(clone) == []
-    assert "No experiment tasks in the queue" in clone.run("dvc", "queue", "status")
-    assert clone.git("status", "--porcelain", "--untracked-files=no") == ""
+def test_every_combination_runs_once_through_ctrl_c_and_a_killed_sweep(clone: Clone) -> None:
+    stopped = Sweep(clone, GRID)
+    stopped.wait_for("epoch [2-9]/12")
+    refused = clone.run("make", "sweep", "GRID=runs/grid.yaml", code=2)
+    assert "another make sweep is running in this repository" in refused
+    stopped.signal(signal.SIGINT)
+    stopped.signal(signal.SIGINT)
+    printed = stopped.end(code=-signal.SIGINT)
+    assert "the sweep stopped with 0 of 2 experiments done" in printed
+    assert "make sweep with the same variables continues" in printed
+    assert experiment_processes(clone) == []
+    assert clone.experiments() == []
     assert list(clone.folder.glob("data/checkpoints/*/step_*.pt"))
 
-    finished = sweep(clone, tmp_path / "finished.log")
-    assert finished.count("validation loss") == 4
-    assert workers(clone) == []
-    found = clone.experiments()
-    assert sorted(name.rpartition("/")[2][:-7] for name in found) == [
-        "dropout-0.0-learning_rate-0.001",
-        "dropout-0.0-learning_rate-0.003",
-        "dropout-0.2-learning_rate-0.001",
-        "dropout-0.2-learning_rate-0.003",
-    ]
-    logs = [clone.run("dvc", "queue", "logs", name.rpartition("/")[2]) for name in found]
-    assert any("Resuming from epoch" in log for log in logs)
-    threads = max(1, physical_cores() // 2)
-    for name, log in zip(found, logs, strict=True):
-        assert yaml.safe_load(clone.git("show", f"{name}:params.yaml"))["train"]["threads"] == threads
-        assert f"{threads} threads" in log
+    killed = Sweep(clone, GRID)
+    killed.wait_for("training")
+    killed.signal(signal.SIGKILL)
+    assert experiment_processes(clone)  # they outlive the sweep
 
-    again = sweep(clone, tmp_path / "again.log")
-    assert "4 known, 0 in the queue, 0 to queue" in again
-    assert clone.experiments() == found
+    finished = Sweep(clone, GRID).end()
+    assert finished.count("validation loss") == 2
+    assert experiment_processes(clone) == []
+    references = clone.experiments()
+    assert [name.rpartition("/")[2][:-7] for name in references] == ["learning_rate-0.001", "learning_rate-0.003"]
+    logs = [clone.folder / "runs" / "sweep" / f"{name.rpartition('/')[2]}.log" for name in references]
+    assert any("resuming" in log.read_text(encoding="utf-8").lower() for log in logs)
+    for reference in references:
+        params = yaml.safe_load(clone.git("show", f"{reference}:params.yaml"))
+        assert params["train"]["threads"] == max(1, physical_cores() // 2)
+        assert "Not committed." in clone.git("show", f"{reference}:README.md")
+
+    assert "2 known, 0 to run" in Sweep(clone, GRID).end()
+    assert clone.experiments() == references
+    assert clone.git("status", "--porcelain") == " M README.md\n"
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("train.epoch: [1, 2]", "train.epoch = 1: there is no such parameter"),
-        ("train.dropout: [0.1, 1.5]\ntrain.epochs: [0, 1]", "train.dropout = 1.5: it should be at least 0 and below 1"),
-        ("train.epochs: [0, 1]", "train.epochs = 0: it should be at least 1 and at most 100"),
-        ("train.epochs: []", "train.epochs = []: the list has no value"),
-        ("model.heads: [4, 7]", "model.heads is 7, which does not divide model.d_model"),
-    ],
-)
-def test_a_bad_grid_is_refused_before_anything_is_queued(clone: Clone, tmp_path: Path, text: str, told: str) -> None:
-    grid = tmp_path / "bad.yaml"
-    grid.write_text(text, encoding="utf-8")
-    printed = clone.run("make", "sweep", f"GRID={grid}", code=2)
-    assert told in printed
-    assert str(grid) in printed
+def test_failed_and_killed_experiments_are_named_with_their_reasons(clone: Clone) -> None:
+    before = clone.experiments()
+    sweep = Sweep(clone, {"tokenizer.vocab_size": [1000, 30_000], "train.epochs": 100})
+    sweep.wait_for("vocab_size-1000-[0-9a-f]{6}  training")
+    for process in experiment_processes(clone):
+        if "vocab_size-1000" in " ".join(process.cmdline()):
+            process.kill()
+    printed = sweep.end(code=2)
+    assert "Error 4" in printed
+    assert "2 of 2 experiments failed" in printed
+    assert re.search(r"vocab_size-1000-\w+: killed by signal 9", printed)
+    assert re.search(r"vocab_size-30000-\w+: .*30000.*5937|vocab_size-30000-\w+: .*30,?000", printed)
+    assert re.search(r"runs/sweep/vocab_size-\d+-\w+\.log has the full output", printed)
+    assert experiment_processes(clone) == []
+    assert clone.experiments() == before
+
+
+def test_an_invalid_grid_is_refused_before_anything_runs(clone: Clone) -> None:
+    printed = Sweep(clone, {"train.dropout": [0.1, 1.5]}).end(code=2)
+    assert "train.dropout = 1.5: it should be at least 0 and below 1" in printed
+    assert "runs/grid.yaml" in printed
     assert "Error 1" in printed
-    assert "Traceback" not in printed
-    assert "queued" not in printed
-
-
-@pytest.mark.parametrize("jobs", ["0", "two", "1000"])
-def test_a_wrong_number_of_jobs_is_refused(clone: Clone, jobs: str) -> None:
-    assert f"JOBS={jobs} is not a whole number from 1 to 64" in clone.run("make", "sweep", f"JOBS={jobs}", code=2)
+    assert "starting" not in printed

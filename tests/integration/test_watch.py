@@ -22,7 +22,7 @@ WAIT = 240  # seconds at most, where the tests share a core with other work
 
 @contextmanager
 def watching(clone: Clone) -> Iterator[pexpect.spawn]:
-    """`make watch` on a terminal of 80 by 24."""
+    """`make watch` on a terminal of 80 by 24 characters."""
     terminal = pexpect.spawn(
         "make",
         ["watch"],
@@ -40,7 +40,7 @@ def watching(clone: Clone) -> Iterator[pexpect.spawn]:
 
 @contextmanager
 def process(clone: Clone, *command: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command at work; it and all that it started are killed in the end."""
+    """A running command; it and everything that it started are killed in the end."""
     running = subprocess.Popen(
         command,
         cwd=clone.folder,
@@ -59,12 +59,12 @@ def process(clone: Clone, *command: str, **variables: str) -> Iterator[subproces
 
 
 def training(clone: Clone, output: str, *flags: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    """A train stage at work for longer than any test."""
+    """A train stage that runs for longer than any test."""
     return process(clone, sys.executable, "stages/train.py", "--epochs", "100", "--output-dir", output, *flags)
 
 
 def leave(terminal: pexpect.spawn) -> None:
-    """Press Ctrl+C; the view ends in peace."""
+    """Press Ctrl+C; the view exits without an error."""
     terminal.sendcontrol("c")
     terminal.expect(pexpect.EOF)
     terminal.close()
@@ -73,10 +73,10 @@ def leave(terminal: pexpect.spawn) -> None:
     assert "Error" not in terminal.before
 
 
-def test_it_waits_for_a_run_follows_it_and_says_when_it_was_killed(experimental: Clone) -> None:
+def test_it_waits_for_a_run_follows_it_and_reports_that_it_was_killed(experimental: Clone) -> None:
     shutil.rmtree(experimental.folder / "data" / "checkpoints", ignore_errors=True)
     with watching(experimental) as terminal:
-        terminal.expect("No training has begun here yet")
+        terminal.expect("No training has started here yet")
         with process(experimental, "make", "train", EPOCHS="60") as run:
             terminal.expect("running")
             terminal.expect(r"epoch [0-9]+/60")
@@ -86,19 +86,19 @@ def test_it_waits_for_a_run_follows_it_and_says_when_it_was_killed(experimental:
             terminal.expect("Había una vez")
             os.kill(experimental.json("pipeline_status.json")["phases"]["train"]["pid"], signal.SIGKILL)
             terminal.expect("killed")
-            terminal.expect("goes on with: make train")
+            terminal.expect("To resume the run.* make train")
             leave(terminal)
             assert run.wait(timeout=WAIT) == 2
 
 
-def test_ctrl_c_leaves_and_training_goes_on(experimental: Clone) -> None:
+def test_ctrl_c_leaves_and_training_continues(experimental: Clone) -> None:
     with training(experimental, "runs/a") as run, watching(experimental) as terminal:
         terminal.expect(r"epoch [0-9]+/100")
         leave(terminal)
         assert run.poll() is None
 
 
-def test_several_runs_have_a_line_each_and_a_pipe_gets_one_look(experimental: Clone) -> None:
+def test_several_runs_are_listed_and_without_a_terminal_it_prints_once(experimental: Clone) -> None:
     with training(experimental, "runs/a"), training(experimental, "runs/b", "--learning-rate", "0.0007"):
         with watching(experimental) as terminal:
             terminal.expect(r"learning_rate=0\.0007.*running")

@@ -26,12 +26,12 @@ STYLES |= {"interrupted": "yellow", "failed": "red", "killed": "red"}
 
 @dataclass(frozen=True)
 class LiveRun:
-    """A run according to its log: the latest start, all epochs, the latest steps, and the end if it has ended."""
+    """A run according to its log: the latest start, all epochs, the current epoch's latest steps, the end if any."""
 
     folder: Path
     start: Event
     epochs: tuple[Event, ...]
-    steps: tuple[Event, ...]  # the latest of the current epoch
+    recent_steps: tuple[Event, ...]  # of the current epoch
     end: Event = field(default_factory=dict)
 
     @classmethod
@@ -64,30 +64,30 @@ class LiveRun:
     @property
     def last_event_at(self) -> float:
         """Seconds since 1970."""
-        return float(max(e["time"] for e in (self.start, *self.epochs[-1:], *self.steps[-1:], self.end or self.start)))
+        return float(
+            max(e["time"] for e in (self.start, *self.epochs[-1:], *self.recent_steps[-1:], self.end or self.start))
+        )
 
     @property
     def position(self) -> tuple[int, int]:
         """The current epoch, from 1, and how many of its steps are done."""
-        if self.steps:
-            return self.steps[-1]["epoch"], self.steps[-1]["step"]
+        if self.recent_steps:
+            return self.recent_steps[-1]["epoch"], self.recent_steps[-1]["step"]
         done = self.epochs[-1]["epoch"] if self.epochs else 0
         return (done, self.start["steps_per_epoch"]) if done == self.start["epochs"] else (done + 1, 0)
 
     @property
-    def steps_done(self) -> int:
+    def steps(self) -> tuple[int, int]:
+        """How many steps are done, and how many there are in all."""
+        per_epoch: int = self.start["steps_per_epoch"]
         epoch, step = self.position
-        return (epoch - 1) * int(self.start["steps_per_epoch"]) + step
-
-    @property
-    def total_steps(self) -> int:
-        return int(self.start["epochs"] * self.start["steps_per_epoch"])
+        return (epoch - 1) * per_epoch + step, self.start["epochs"] * per_epoch
 
     @property
     def tokens_per_s(self) -> float | None:
         """Recent training tokens per second; None during the first second."""
-        if self.steps:
-            return float(median(step["tokens_per_s"] for step in self.steps))
+        if self.recent_steps:
+            return float(median(step["tokens_per_s"] for step in self.recent_steps))
         if not self.epochs:
             return None
         return float(self.start["steps_per_epoch"] * self.start["tokens_per_step"] / self.epochs[-1]["seconds"])
@@ -101,7 +101,8 @@ class LiveRun:
             step = self.start["tokens_per_step"] / self.tokens_per_s
         else:
             return None
-        return float((self.total_steps - self.steps_done) * step)
+        done, total = self.steps
+        return float((total - done) * step)
 
     @property
     def best(self) -> Event | None:
@@ -156,7 +157,8 @@ def table(rows: Sequence[Row], height: int) -> Table:
         shown.add_column(head, no_wrap=True, justify="left" if head in ("state", "") else "right")
     room = max(2, height - 4)
     for row in rows[:room]:
-        bar = ProgressBar(total=row.run.total_steps, completed=row.run.steps_done, width=10) if row.run else ""
+        done, total = row.run.steps if row.run else (0, 1)
+        bar = ProgressBar(total=total, completed=done, width=10) if row.run else ""
         shown.add_row(Text(row.name), Text(row.state, STYLES[row.state]), bar, *row.cells())
     if len(rows) > room:
         shown.caption = f"and {len(rows) - room} more"

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.live import Live
 
 from minimal_llm.common.artifacts import Artifacts
-from minimal_llm.common.config import PARAMS, flatten, parse_config
+from minimal_llm.common.config import PARAMS, parse_config
 from minimal_llm.common.errors import ConfigurationError, Interrupted, TrainingError
 from minimal_llm.common.signals import catch_signals
 from minimal_llm.common.system import available_memory_mb, physical_cores
@@ -43,7 +43,6 @@ MARK = "MINIMAL_LLM_SWEEP"  # environment variable of every process of an experi
 MAX_JOBS = 64
 POLL_SECONDS = 1.0
 STOP_SECONDS = 120.0  # for experiments to save and exit
-SHAPES_DATA = ("seed", "download.", "split.", "tokenizer.")
 DISPLAY_ORDER = ("training", "validating", "starting", "failed", "done", "known", "queued")
 
 
@@ -105,24 +104,21 @@ class Sweep:
         """Run what is not known yet and print the results. Raises Interrupted or TrainingError as `run_sweep`."""
         with catch_signals() as stop, _display() as show:
             signal.signal(signal.SIGHUP, stop.request)
-            self._recover()
+            stop_processes(FOLDER)  # of a sweep that was killed
             self._find_known()
-            while (self._queued or self._jobs) and not stop.requested:
-                self._start_queued()
+            try:
+                while (self._queued or self._jobs) and not stop.requested:
+                    self._start_next()
+                    show(self._rows())
+                    time.sleep(POLL_SECONDS)
+                    self._take_ended()
                 show(self._rows())
-                time.sleep(POLL_SECONDS)
-                self._take_ended()
-            show(self._rows())
-            if self._queued or self._jobs:
-                self._stop()
-        self._conclude()
-
-    def _recover(self) -> None:
-        """Stop what a killed sweep left running, and keep what it finished."""
-        stop_processes(FOLDER)
-        for clone in [path.parent for path in FOLDER.glob("*/.git")]:
-            self._collect(clone)
-            shutil.rmtree(clone)
+            finally:
+                if self._jobs:
+                    print("\nStopping: running experiments save their progress.", flush=True)
+                    stop_processes(FOLDER)
+                    self._take_ended()
+        self._conclude(stop.requested)
 
     def _find_known(self) -> None:
         known: dict[str, Row] = {}
@@ -138,22 +134,10 @@ class Sweep:
         told = f"{len(self._combinations)} combinations: {len(self._ended)} known, {len(self._queued)} to run"
         print(f"{told}; {self._max_jobs} at a time, threads each: {self._threads}", flush=True)
 
-    def _start_queued(self) -> None:
-        """Start experiments while there are free jobs.
-
-        Of those that share corpus and tokenizer the first makes both, and the others wait until it trains.
-        """
-        made = {self._data(name) for name in self._runs}
-        in_progress = {self._data(name) for name in self._jobs} - made
-        for name in list(self._queued):
-            if len(self._jobs) < self._max_jobs and self._data(name) not in in_progress:
-                self._queued.remove(name)
-                self._start(self._combinations[name])
-                in_progress |= {self._data(name)} - made
-
-    def _data(self, name: str) -> str:
-        parameters = flatten(self._combinations[name].config)
-        return json.dumps({key: value for key, value in parameters.items() if key.startswith(SHAPES_DATA)})
+    def _start_next(self) -> None:
+        """Start an experiment if a job is free and those before it are training: corpus and tokenizer are made once."""
+        if self._queued and len(self._jobs) < self._max_jobs and self._jobs.keys() <= self._runs.keys():
+            self._start(self._combinations[self._queued.pop(0)])
 
     def _start(self, combination: Combination) -> None:
         name, clone = combination.name, (FOLDER / combination.name).absolute()
@@ -175,6 +159,7 @@ class Sweep:
             )
 
     def _clone(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)  # of a sweep that was killed
         output_of("git", "clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
         output_of("git", "-C", str(folder), "checkout", "--quiet", "--detach", self._commit)
         if self._changes:
@@ -186,26 +171,19 @@ class Sweep:
 
     def _take_ended(self) -> None:
         for name, process in list(self._jobs.items()):
-            code = process.poll()
+            code, clone = process.poll(), FOLDER / name
             if code is None:
                 continue
             del self._jobs[name]
             if code == 0:
-                reference = self._collect(FOLDER / name)
-                self._ended[name] = Row(name, "done", self._runs.get(name), _validation_loss(f"{reference}/{name}"))
+                reference = f"refs/exps/{self._commit[:2]}/{self._commit[2:]}/{name}"
+                output_of("git", "fetch", "--quiet", "--no-write-fetch-head", str(clone), f"+{reference}:{reference}")
+                self._ended[name] = Row(name, "done", self._runs.get(name), _validation_loss(reference))
             else:
-                stop_processes(FOLDER / name)  # where DVC was killed, its stage is still running
+                stop_processes(clone)  # if DVC was killed, its stage is still running
                 self._ended[name] = Row(name, "failed", self._runs.get(name))
                 self._errors[name] = _error(name) if code > 0 else f"killed by signal {-code}"
-            shutil.rmtree(FOLDER / name)
-
-    @staticmethod
-    def _collect(clone: Path) -> str:
-        """Bring the experiments that a clone finished into this repository; return the folder of their references."""
-        commit = git("-C", str(clone), "rev-parse", "HEAD").strip()
-        folder = f"refs/exps/{commit[:2]}/{commit[2:]}"
-        git("fetch", "--quiet", "--no-write-fetch-head", str(clone), f"+{folder}/*:{folder}/*")
-        return folder
+            shutil.rmtree(clone)
 
     def _rows(self) -> list[Row]:
         for run in live_runs([Artifacts().checkpoints]):
@@ -220,18 +198,13 @@ class Sweep:
         rows |= {name: Row(name, "queued") for name in self._queued}
         return sorted(rows.values(), key=lambda row: DISPLAY_ORDER.index(row.state))
 
-    def _stop(self) -> None:
-        print("\nStopping: running experiments save their progress.", flush=True)
-        stop_processes(FOLDER)
-        self._take_ended()
-        done = sum(row.state != "failed" for row in self._ended.values())
-        raise Interrupted(
-            f"the sweep stopped with {done} of {len(self._combinations)} experiments done; progress is saved",
-            remedy="make sweep with the same variables continues",
-        )
-
-    def _conclude(self) -> None:
+    def _conclude(self, stopped: bool) -> None:
         done = sorted((row for row in self._ended.values() if row.state != "failed"), key=lambda row: row.cells()[1])
+        if stopped and len(done) < len(self._combinations):
+            raise Interrupted(
+                f"the sweep stopped with {len(done)} of {len(self._combinations)} experiments done; progress is saved",
+                remedy="make sweep with the same variables continues",
+            )
         width = max((len(row.name) for row in done), default=0)
         print("", *(f"  {row.name:{width}}  validation loss {row.cells()[1]}" for row in done), sep="\n")
         if done:
@@ -249,7 +222,7 @@ def stop_processes(folder: Path) -> None:
     """Interrupt the experiments whose clones are in a folder, so that they save and exit; kill what does not exit."""
     interrupted: set[int] = set()
     deadline = time.monotonic() + STOP_SECONDS
-    while processes := _processes(folder.absolute()):
+    while processes := [p for p in psutil.process_iter(["environ"]) if _is_below(folder, p.info["environ"] or {})]:
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 if time.monotonic() > deadline:
@@ -260,19 +233,14 @@ def stop_processes(folder: Path) -> None:
         time.sleep(POLL_SECONDS / 4)
 
 
-def _processes(folder: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):  # it has ended, or belongs to somebody else
-            if folder in (clone := Path(process.environ().get(MARK, "")), *clone.parents):
-                found.append(process)
-    return found
+def _is_below(folder: Path, environment: Mapping[str, str]) -> bool:
+    return f"{environment.get(MARK, '')}/".startswith(f"{folder.absolute()}/")
 
 
 def _error(name: str) -> str:
     """Return the first error that an experiment printed: its stage's, before DVC's."""
-    output = (FOLDER / f"{name}.log").read_text(encoding="utf-8", errors="replace")
-    return next(iter(re.findall(r"^(?:error|ERROR): (.*)", output, re.MULTILINE)), "no error message")
+    found = re.search(r"(?im)^error: (.*)", (FOLDER / f"{name}.log").read_text(encoding="utf-8", errors="replace"))
+    return found[1] if found else "no error message"
 
 
 def _validation_loss(revision: str) -> float | None:

@@ -12,9 +12,8 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
@@ -48,14 +47,12 @@ def watch() -> int:
     if not console.is_terminal:
         console.print(current(live=False))
         return 0
-    try:
-        with _keyboard() as wants_to_quit, Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-            while True:
-                live.update(current(live=True), refresh=True)
-                if wants_to_quit(REFRESH_SECONDS):
-                    return 0
-    except KeyboardInterrupt:
-        return 0
+    screen = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+    with suppress(KeyboardInterrupt), _keyboard() as wants_to_quit, screen:
+        screen.update(current(live=True), refresh=True)
+        while not wants_to_quit(REFRESH_SECONDS):
+            screen.update(current(live=True), refresh=True)
+    return 0
 
 
 @contextmanager
@@ -98,16 +95,11 @@ def view(runs: Sequence[LiveRun], size: ConsoleDimensions, live: bool) -> Render
     since = min(run.start["time"] for run in running)
     listed = [*running, *(run for run in runs if run not in running and run.last_event_at > since)]
     names = short_names(differing([run.start["parameters"] for run in listed]))
-    return Group(table([Row(_name(run, names), run.state, run) for run in listed], size.height), Text(hint, "dim"))
 
+    def name(run: LiveRun) -> str:
+        return " ".join(f"{names[key]}={run.start['parameters'][key]}" for key in names) or run.folder.name[:8]
 
-def _name(run: LiveRun, names: dict[str, str]) -> str:
-    parameters = run.start["parameters"]
-    return " ".join(f"{names[key]}={_plain(parameters[key])}" for key in names) or run.folder.name[:8]
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return Group(table([Row(name(run), run.state, run) for run in listed], size.height), Text(hint, "dim"))
 
 
 def _details(run: LiveRun, size: ConsoleDimensions, hint: str) -> RenderableType:
@@ -139,21 +131,18 @@ def _heading(run: LiveRun, width: int) -> Text:
 def _advice(run: LiveRun) -> str:
     """Return what to do about a run that ended early."""
     resume = "To resume the run, repeat the command that started it: make train, for example."
-    return {
-        "killed": f"The process was killed. {resume}",
-        "interrupted": resume,
-        "failed": "make status shows the error.",
-    }.get(run.state, "")
+    killed, failed = f"The process was killed. {resume}", "make status shows the error."
+    return {"killed": killed, "interrupted": resume, "failed": failed}.get(run.state, "")
 
 
 def _progress(run: LiveRun, width: int) -> Table:
-    epoch, step = run.position
+    (epoch, step), (done, total) = run.position, run.steps
     line = Table.grid(padding=(0, 1), expand=False)
     line.add_row(
         f"epoch {epoch}/{run.start['epochs']}",
-        ProgressBar(total=run.total_steps, completed=run.steps_done, width=max(10, min(width, 100) - 44)),
+        ProgressBar(total=total, completed=done, width=max(10, min(width, 100) - 44)),
         f"step {step}/{run.start['steps_per_epoch']}",
-        f"{run.steps_done / run.total_steps:.0%}",
+        f"{done / total:.0%}",
     )
     return line
 
@@ -163,7 +152,7 @@ def _current(run: LiveRun) -> str:
         ended = time.strftime("%H:%M:%S", time.localtime(run.last_event_at))
         trained = duration(sum(row["seconds"] for row in run.epochs))
         return f"last event at {ended}; {len(run.epochs)} epochs done in {trained}"
-    parts = [f"loss {run.steps[-1]['loss']:.3f}"] if run.steps else []
+    parts = [f"loss {run.recent_steps[-1]['loss']:.3f}"] if run.recent_steps else []
     if run.tokens_per_s:
         parts.append(f"{run.tokens_per_s:,.0f} tokens/s")
     if run.seconds_left is not None:

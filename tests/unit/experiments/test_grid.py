@@ -12,6 +12,7 @@ from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.experiments.example import examples
 from minimal_llm.experiments.grid import identity, read_grid
 from minimal_llm.experiments.recipes import read_recipe
+from minimal_llm.experiments.sweep import GRID, run_sweep
 from minimal_llm.pipeline.memory_estimate import training_memory_mb
 from tests.support.stages import ROOT
 
@@ -51,12 +52,30 @@ def test_threads_make_no_new_experiment_unless_the_grid_sets_them(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "text", ["- train.epochs\n", "train.epochs: [1\n", "{}", "train.learning_rat: [0.1]\n", "tran.epochs: [1]\n"]
+    ("text", "problem"),
+    [
+        ("- train.epochs\n", "holds no parameters"),
+        ("train.epochs: [1\n", "cannot be read"),
+        ("{}", "sets no parameters"),
+        ("train.epochs: []", "train.epochs = []: the list is empty"),
+        ("train.epoch: [1, 2]", "train.epoch = 1: there is no such parameter"),
+        ("tran.epochs: [1]\n", "tran"),
+        ("train.epochs: [0, 1]", "train.epochs = 0: it should be at least 1 and at most 100"),
+        ("train.dropout: [0.1, 1.5]\ntrain.epochs: [0, 1]", "train.dropout = 1.5: it should be at least 0 and below 1"),
+        ("model.heads: [4, 7]", "model.heads is 7, which does not divide model.d_model"),
+    ],
 )
-def test_an_invalid_grid_is_refused(text: str, tmp_path: Path) -> None:
+def test_an_invalid_grid_is_refused_with_its_name_and_the_problem(text: str, problem: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as refusal:
         read_grid(grid_file(tmp_path, text), {})
     assert "grid.yaml" in str(refusal.value)
+    assert problem in str(refusal.value)
+
+
+@pytest.mark.parametrize("jobs", [0, 65])
+def test_an_invalid_number_of_jobs_is_refused(jobs: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"JOBS={jobs} is not a whole number from 1 to 64"):
+        run_sweep(GRID, jobs, {})
 
 
 def test_a_grid_with_too_many_combinations_is_refused(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_position_and_time_left_come_from_the_latest_events() -> None:
     run = LiveRun.of(FOLDER, [start(), epoch(1, 5.0), epoch(2, 4.5), step(3, 40), step(3, 80)])
     assert run is not None
     assert run.position == (3, 80)
-    assert run.steps_done == 2 * 160 + 80
+    assert run.steps == (2 * 160 + 80, 20 * 160)
     assert run.seconds_left == pytest.approx(17.5 * 20)  # epochs of 20 s
     assert run.state == "running"
 
