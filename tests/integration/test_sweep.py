@@ -97,7 +97,7 @@ def test_every_combination_runs_once_through_ctrl_c_and_a_killed_sweep(clone: Cl
     assert list(clone.folder.glob("data/checkpoints/*/step_*.pt"))
 
     killed = Sweep(clone, GRID)
-    killed.wait_for("training")
+    killed.wait_for("  training  epoch")
     killed.signal(signal.SIGKILL)
     assert experiment_processes(clone)  # they outlive the sweep
 

@@ -21,7 +21,7 @@ from minimal_llm.experiments.compare import short_names
 from minimal_llm.experiments.recipes import read_recipe
 
 MAX_COMBINATIONS = 1000
-_MAX_VALUE_LENGTH = 24  # characters of a value in a name
+MAX_VALUE_LENGTH = 24  # characters of a value in a name
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ def _absolute_paths(config: Config) -> dict[str, Any]:
 def _name(config: Config, varied: Sequence[str], key: str) -> str:
     """Return a readable name, made unique for these parameters by six hexadecimal digits."""
     values = flatten(config)
-    words = [f"{short}-{_word(values[name])}" for name, short in short_names(varied).items()]
+    words = []
+    for name, short in short_names(varied).items():
+        value = values[name]
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        word = re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("._")[-MAX_VALUE_LENGTH:]
+        words.append(f"{short}-{word or 'none'}")
     return "-".join([*(words or ["sweep"]), hashlib.sha256(key.encode()).hexdigest()[:6]])
-
-
-def _word(value: Any) -> str:
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("._")[-_MAX_VALUE_LENGTH:] or "none"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from typing import NamedTuple
 
 import psutil
@@ -18,7 +18,6 @@ from rich.text import Text
 from minimal_llm.common.live_log import LOG_NAME, Event, read_events
 
 SMOOTHED_EPOCHS = 3  # used to estimate the time left
-SMOOTHED_STEPS = 10
 STYLES = dict.fromkeys(("running", "training", "validating", "starting"), "green") | {"queued": "dim"}
 STYLES |= dict.fromkeys(("finished", "done", "known"), "cyan")
 STYLES |= {"interrupted": "yellow", "failed": "red", "killed": "red"}
@@ -26,53 +25,43 @@ STYLES |= {"interrupted": "yellow", "failed": "red", "killed": "red"}
 
 @dataclass(frozen=True)
 class LiveRun:
-    """A run according to its log: the latest start, all epochs, the current epoch's latest steps, the end if any."""
+    """A run according to its log. After a resume, epochs that are repeated count once."""
 
     folder: Path
-    start: Event
+    start: Event  # the latest
     epochs: tuple[Event, ...]
-    recent_steps: tuple[Event, ...]  # of the current epoch
-    end: Event = field(default_factory=dict)
+    step: Event  # the latest of the current epoch; empty if there is none yet
+    last: Event
 
     @classmethod
     def of(cls, folder: Path, events: Sequence[Event]) -> LiveRun | None:
         """Return the run that a log describes, or None if the log has no start."""
         start: Event = {}
-        end: Event = {}
+        step: Event = {}
         epochs: dict[int, Event] = {}
-        steps: list[Event] = []
         for event in events:
             match event["event"]:
                 case "start":
-                    start, steps, end = event, [], {}
-                case "step":  # a resumed run may repeat an epoch
+                    start, step = event, {}
+                case "step":
                     epochs = {number: row for number, row in epochs.items() if number < event["epoch"]}
-                    steps = [*(s for s in steps[1 - SMOOTHED_STEPS :] if s["epoch"] == event["epoch"]), event]
+                    step = event
                 case "epoch":
-                    epochs[event["epoch"]], steps = event, []
-                case "end":
-                    end = event
-        return cls(folder, start, tuple(epochs.values()), tuple(steps), end) if start else None
+                    epochs[event["epoch"]], step = event, {}
+        return cls(folder, start, tuple(epochs.values()), step, events[-1]) if start else None
 
     @property
     def state(self) -> str:
         """The state that the end reports; without an end: running, or killed if the process no longer exists."""
-        if self.end:
-            return str(self.end["state"])
+        if self.last["event"] == "end":
+            return str(self.last["state"])
         return "running" if _is_alive(self.start["pid"], self.start["time"]) else "killed"
-
-    @property
-    def last_event_at(self) -> float:
-        """Seconds since 1970."""
-        return float(
-            max(e["time"] for e in (self.start, *self.epochs[-1:], *self.recent_steps[-1:], self.end or self.start))
-        )
 
     @property
     def position(self) -> tuple[int, int]:
         """The current epoch, from 1, and how many of its steps are done."""
-        if self.recent_steps:
-            return self.recent_steps[-1]["epoch"], self.recent_steps[-1]["step"]
+        if self.step:
+            return self.step["epoch"], self.step["step"]
         done = self.epochs[-1]["epoch"] if self.epochs else 0
         return (done, self.start["steps_per_epoch"]) if done == self.start["epochs"] else (done + 1, 0)
 
@@ -86,10 +75,8 @@ class LiveRun:
     @property
     def tokens_per_s(self) -> float | None:
         """Recent training tokens per second; None during the first second."""
-        if self.recent_steps:
-            return float(median(step["tokens_per_s"] for step in self.recent_steps))
-        if not self.epochs:
-            return None
+        if self.step or not self.epochs:
+            return self.step.get("tokens_per_s")
         return float(self.start["steps_per_epoch"] * self.start["tokens_per_step"] / self.epochs[-1]["seconds"])
 
     @property
@@ -117,7 +104,7 @@ def live_runs(roots: Iterable[Path]) -> list[LiveRun]:
         with suppress(FileNotFoundError):  # a run that starts deletes the folders of finished ones
             status = log.stat()
             found.append(_read(log, status.st_size, status.st_mtime_ns))
-    return sorted(filter(None, found), key=lambda run: run.last_event_at, reverse=True)
+    return sorted(filter(None, found), key=lambda run: run.last["time"], reverse=True)
 
 
 @lru_cache(maxsize=200)

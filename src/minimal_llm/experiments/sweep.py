@@ -11,11 +11,11 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import DEVNULL, STDOUT, Popen
 from typing import Any
 
 import filelock
@@ -63,10 +63,8 @@ def run_sweep(grid: Path, jobs: int, overrides: Mapping[str, Any]) -> int:
         with filelock.FileLock(FOLDER / "lock", blocking=False):
             Sweep(combinations, jobs).run()
     except filelock.Timeout:
-        raise ConfigurationError(
-            "another make sweep is running in this repository",
-            remedy="wait for it to finish, or stop it with Ctrl+C in its terminal",
-        ) from None
+        remedy = "wait for it to finish, or stop it with Ctrl+C in its terminal"
+        raise ConfigurationError("another make sweep is running in this repository", remedy=remedy) from None
     return 0
 
 
@@ -90,14 +88,14 @@ class Sweep:
         self._combinations = {combination.name: combination for combination in combinations}
         self._max_jobs, self._threads = jobs, max(1, physical_cores() // jobs)
         self._queued = list(self._combinations)
-        self._jobs: dict[str, subprocess.Popen[bytes]] = {}
+        self._jobs: dict[str, Popen[bytes]] = {}
         self._runs: dict[str, LiveRun] = {}  # of what has begun to train
         self._ended: dict[str, Row] = {}
         self._errors: dict[str, str] = {}
         # Every experiment starts from this commit with these changes, whatever happens in the repository meanwhile.
         self._commit = output_of("git", "rev-parse", "HEAD").strip()
-        author = ("-c", "user.name=sweep", "-c", "user.email=sweep@localhost")
-        self._changes = output_of("git", *author, "stash", "create").strip()
+        self._changes = output_of("git", "-c", "user.name=sweep", "-c", "user.email=sweep", "stash", "create").strip()
+        self._objects = output_of("git", "rev-parse", "--path-format=absolute", "--git-path", "objects").strip()
         self._dvc_cache = output_of("dvc", "cache", "dir").strip()
 
     def run(self) -> None:
@@ -142,25 +140,21 @@ class Sweep:
     def _start(self, combination: Combination) -> None:
         name, clone = combination.name, (FOLDER / combination.name).absolute()
         self._clone(clone)
-        words = settings(combination.config, combination.keys)
+        command = ["dvc", "exp", "run", "-n", name, *settings(combination.config, combination.keys)]
         if self._max_jobs > 1 and combination.config.train.threads == "auto":  # recorded, as results depend on it
-            words += ["-S", f"train.threads={self._threads}"]
+            command += ["-S", f"train.threads={self._threads}"]
         path = os.pathsep.join(filter(None, ["src", os.environ.get("PYTHONPATH", "")]))  # the code of the clone
-        variables = {"PYTHONPATH": path, "OMP_NUM_THREADS": str(self._threads), MARK: str(clone)}
+        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(self._threads), MARK: str(clone)}
+        # In a session of its own, so that Ctrl+C on the terminal reaches only the sweep, which then stops everything.
         with Path(f"{clone}.log").open("wb") as log:
-            self._jobs[name] = subprocess.Popen(
-                ["dvc", "exp", "run", "-n", name, *words],
-                cwd=clone,
-                env=os.environ | variables,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl+C on the terminal reaches only the sweep, which then stops everything
+            self._jobs[name] = Popen(
+                command, cwd=clone, env=environment, stdin=DEVNULL, stdout=log, stderr=STDOUT, start_new_session=True
             )
 
     def _clone(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # of a sweep that was killed
-        output_of("git", "clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
+        output_of("git", "clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))  # not shared if shallow
+        (folder / ".git" / "objects" / "info" / "alternates").write_text(f"{self._objects}\n", encoding="utf-8")
         output_of("git", "-C", str(folder), "checkout", "--quiet", "--detach", self._commit)
         if self._changes:
             output_of("git", "-C", str(folder), "stash", "apply", "--quiet", self._changes)
@@ -222,7 +216,7 @@ def stop_processes(folder: Path) -> None:
     """Interrupt the experiments whose clones are in a folder, so that they save and exit; kill what does not exit."""
     interrupted: set[int] = set()
     deadline = time.monotonic() + STOP_SECONDS
-    while processes := [p for p in psutil.process_iter(["environ"]) if _is_below(folder, p.info["environ"] or {})]:
+    while processes := [p for p in psutil.process_iter(["environ"]) if _is_in(folder, p.info["environ"] or {})]:
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 if time.monotonic() > deadline:
@@ -233,7 +227,7 @@ def stop_processes(folder: Path) -> None:
         time.sleep(POLL_SECONDS / 4)
 
 
-def _is_below(folder: Path, environment: Mapping[str, str]) -> bool:
+def _is_in(folder: Path, environment: Mapping[str, str]) -> bool:
     return f"{environment.get(MARK, '')}/".startswith(f"{folder.absolute()}/")
 
 
@@ -256,10 +250,9 @@ def _display() -> Iterator[Callable[[list[Row]], None]]:
 
     def print_changes(rows: list[Row]) -> None:
         for row in rows:
-            key = (row.name, row.state, row.cells()[0])
-            if key not in printed:
+            if (change := (row.name, row.state, row.cells()[0])) not in printed:
+                printed.add(change)
                 print(f"{time.strftime('%H:%M:%S')}  {row}", flush=True)
-                printed.add(key)
 
     if not console.is_terminal:
         yield print_changes

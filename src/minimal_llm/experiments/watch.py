@@ -93,7 +93,7 @@ def view(runs: Sequence[LiveRun], size: ConsoleDimensions, live: bool) -> Render
     if len(running) < 2:
         return _details(running[0] if running else runs[0], size, hint)
     since = min(run.start["time"] for run in running)
-    listed = [*running, *(run for run in runs if run not in running and run.last_event_at > since)]
+    listed = [*running, *(run for run in runs if run not in running and run.last["time"] > since)]
     names = short_names(differing([run.start["parameters"] for run in listed]))
 
     def name(run: LiveRun) -> str:
@@ -103,7 +103,13 @@ def view(runs: Sequence[LiveRun], size: ConsoleDimensions, live: bool) -> Render
 
 
 def _details(run: LiveRun, size: ConsoleDimensions, hint: str) -> RenderableType:
-    advice = textwrap.wrap(_advice(run), size.width, break_on_hyphens=False)
+    resume = "To resume the run, repeat the command that started it: make train, for example."
+    told = {
+        "killed": f"The process was killed. {resume}",
+        "interrupted": resume,
+        "failed": "make status shows the error.",
+    }
+    advice = textwrap.wrap(told.get(run.state, ""), size.width)
     rows = max(1, min(MAX_EPOCHS, size.height - OTHER_LINES - len(advice)))
     parts: list[RenderableType] = [_heading(run, size.width), *(Text(line, STYLES[run.state]) for line in advice)]
     parts += [_progress(run, size.width), Text(_current(run))]
@@ -128,13 +134,6 @@ def _heading(run: LiveRun, width: int) -> Text:
     return heading
 
 
-def _advice(run: LiveRun) -> str:
-    """Return what to do about a run that ended early."""
-    resume = "To resume the run, repeat the command that started it: make train, for example."
-    killed, failed = f"The process was killed. {resume}", "make status shows the error."
-    return {"killed": killed, "interrupted": resume, "failed": failed}.get(run.state, "")
-
-
 def _progress(run: LiveRun, width: int) -> Table:
     (epoch, step), (done, total) = run.position, run.steps
     line = Table.grid(padding=(0, 1), expand=False)
@@ -149,15 +148,15 @@ def _progress(run: LiveRun, width: int) -> Table:
 
 def _current(run: LiveRun) -> str:
     if run.state != "running":
-        ended = time.strftime("%H:%M:%S", time.localtime(run.last_event_at))
+        ended = time.strftime("%H:%M:%S", time.localtime(run.last["time"]))
         trained = duration(sum(row["seconds"] for row in run.epochs))
         return f"last event at {ended}; {len(run.epochs)} epochs done in {trained}"
-    parts = [f"loss {run.recent_steps[-1]['loss']:.3f}"] if run.recent_steps else []
+    parts = [f"loss {run.step['loss']:.3f}"] if run.step else []
     if run.tokens_per_s:
         parts.append(f"{run.tokens_per_s:,.0f} tokens/s")
     if run.seconds_left is not None:
         parts.append(f"{duration(run.seconds_left)} left")
-    silent = time.time() - run.last_event_at
+    silent = time.time() - run.last["time"]
     if silent > SILENT_SECONDS:
         parts.append(f"no events for {duration(silent)}")
     return "  ".join(parts) or "waiting for the first steps; torch.compile delays them"
