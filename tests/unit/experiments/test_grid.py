@@ -12,7 +12,6 @@ from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.experiments.example import examples
 from minimal_llm.experiments.grid import identity, read_grid
 from minimal_llm.experiments.recipes import read_recipe
-from minimal_llm.experiments.sweep import GRID, run_sweep
 from minimal_llm.pipeline.memory_estimate import training_memory_mb
 from tests.support.stages import ROOT
 
@@ -70,12 +69,6 @@ def test_an_invalid_grid_is_refused_with_its_name_and_the_problem(text: str, pro
         read_grid(grid_file(tmp_path, text), {})
     assert "grid.yaml" in str(refusal.value)
     assert problem in str(refusal.value)
-
-
-@pytest.mark.parametrize("jobs", [0, 65])
-def test_an_invalid_number_of_jobs_is_refused(jobs: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"JOBS={jobs} is not a whole number from 1 to 64"):
-        run_sweep(GRID, jobs, {})
 
 
 def test_a_grid_with_too_many_combinations_is_refused(tmp_path: Path) -> None:
