@@ -129,7 +129,7 @@ def test_failed_and_killed_experiments_are_named_with_their_reasons(clone: Clone
     assert "Error 4" in printed
     assert "2 of 2 experiments failed" in printed
     assert re.search(r"vocab_size-1000-\w+: killed by signal 9", printed)
-    assert re.search(r"vocab_size-30000-\w+: .*30000.*5937|vocab_size-30000-\w+: .*30,?000", printed)
+    assert re.search(r"vocab_size-30000-\w+: .*30,?000", printed)
     assert re.search(r"runs/sweep/vocab_size-\d+-\w+\.log has the full output", printed)
     assert experiment_processes(clone) == []
     assert clone.experiments() == before

@@ -86,7 +86,8 @@ def test_it_waits_for_a_run_follows_it_and_reports_that_it_was_killed(experiment
             terminal.expect("Había una vez")
             os.kill(experimental.json("pipeline_status.json")["phases"]["train"]["pid"], signal.SIGKILL)
             terminal.expect("killed")
-            terminal.expect("To resume the run.* make train")
+            terminal.expect("To resume the run")
+            terminal.expect("make train")
             leave(terminal)
             assert run.wait(timeout=WAIT) == 2
 

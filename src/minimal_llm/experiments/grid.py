@@ -67,12 +67,10 @@ def identity(config: Config, by_threads: bool) -> str:
 
 def _check_size(path: Path, grid: Mapping[str, Sequence[Any]]) -> None:
     if not grid:
-        raise ConfigurationError(
-            f"{path} sets no parameters", remedy=f"list values to try in {path}, such as: `train.dropout: [0.1, 0.35]`"
-        )
-    if empty := [key for key, choices in grid.items() if not choices]:
-        listed = "".join(f"\n  - {key} = []: the list is empty" for key in empty)
-        raise ConfigurationError(f"{path} is invalid:{listed}", remedy=f"list at least one value each in {path}")
+        remedy = f"list values to try in {path}, such as: `train.dropout: [0.1, 0.35]`"
+        raise ConfigurationError(f"{path} sets no parameters", remedy=remedy)
+    if empty := "".join(f"\n  - {key} = []: the list is empty" for key, choices in grid.items() if not choices):
+        raise ConfigurationError(f"{path} is invalid:{empty}", remedy=f"list at least one value each in {path}")
     count = math.prod(len(choices) for choices in grid.values())
     if count > MAX_COMBINATIONS:
         told = f"{path} has {count:,} combinations; a sweep runs at most {MAX_COMBINATIONS:,}"

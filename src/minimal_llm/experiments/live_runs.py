@@ -154,10 +154,9 @@ def table(rows: Sequence[Row], height: int) -> Table:
 
 def duration(seconds: float) -> str:
     """Return seconds in words: 45 s, 5 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 

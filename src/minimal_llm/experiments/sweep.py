@@ -112,10 +112,8 @@ class Sweep:
                     self._take_ended()
                 show(self._rows())
             finally:
-                if self._jobs:
-                    print("\nStopping: running experiments save their progress.", flush=True)
-                    stop_processes(FOLDER)
-                    self._take_ended()
+                stop_processes(FOLDER)
+                self._take_ended()
         self._conclude(stop.requested)
 
     def _find_known(self) -> None:
@@ -184,12 +182,11 @@ class Sweep:
             name = run.start.get("experiment", "")
             if name in self._jobs and (name in self._runs or run.state in ("running", "finished")):
                 self._runs[name] = run  # not the log of an earlier sweep
-        rows = dict(self._ended)
+        rows = self._ended | {name: Row(name, "queued") for name in self._queued}
         for name in self._jobs:
             trained = self._runs.get(name)
             state = "starting" if trained is None else "training" if trained.state == "running" else "validating"
             rows[name] = Row(name, state, trained)
-        rows |= {name: Row(name, "queued") for name in self._queued}
         return sorted(rows.values(), key=lambda row: DISPLAY_ORDER.index(row.state))
 
     def _conclude(self, stopped: bool) -> None:
@@ -215,8 +212,14 @@ class Sweep:
 def stop_processes(folder: Path) -> None:
     """Interrupt the experiments whose clones are in a folder, so that they save and exit; kill what does not exit."""
     interrupted: set[int] = set()
-    deadline = time.monotonic() + STOP_SECONDS
-    while processes := [p for p in psutil.process_iter(["environ"]) if _is_in(folder, p.info["environ"] or {})]:
+    inside, deadline = f"{folder.absolute()}/", time.monotonic() + STOP_SECONDS
+
+    def mark(process: psutil.Process) -> str:
+        return f"{(process.info['environ'] or {}).get(MARK)}/"
+
+    while processes := [each for each in psutil.process_iter(["environ"]) if mark(each).startswith(inside)]:
+        if not interrupted:
+            print("Stopping running experiments; they save their progress ...", flush=True)
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 if time.monotonic() > deadline:
@@ -225,10 +228,6 @@ def stop_processes(folder: Path) -> None:
                     process.send_signal(signal.SIGINT)
                     interrupted.add(process.pid)
         time.sleep(POLL_SECONDS / 4)
-
-
-def _is_in(folder: Path, environment: Mapping[str, str]) -> bool:
-    return f"{environment.get(MARK, '')}/".startswith(f"{folder.absolute()}/")
 
 
 def _error(name: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from rich.columns import Columns
 from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -95,24 +96,26 @@ def view(runs: Sequence[LiveRun], size: ConsoleDimensions, live: bool) -> Render
     since = min(run.start["time"] for run in running)
     listed = [*running, *(run for run in runs if run not in running and run.last["time"] > since)]
     names = short_names(differing([run.start["parameters"] for run in listed]))
-
-    def name(run: LiveRun) -> str:
-        return " ".join(f"{names[key]}={run.start['parameters'][key]}" for key in names) or run.folder.name[:8]
-
-    return Group(table([Row(name(run), run.state, run) for run in listed], size.height), Text(hint, "dim"))
+    told = [" ".join(f"{names[key]}={run.start['parameters'][key]}" for key in names) for run in listed]
+    rows = [Row(name or run.folder.name[:8], run.state, run) for name, run in zip(told, listed, strict=True)]
+    return Group(table(rows, size.height), Text(hint, "dim"))
 
 
 def _details(run: LiveRun, size: ConsoleDimensions, hint: str) -> RenderableType:
-    resume = "To resume the run, repeat the command that started it: make train, for example."
-    told = {
-        "killed": f"The process was killed. {resume}",
-        "interrupted": resume,
-        "failed": "make status shows the error.",
-    }
-    advice = textwrap.wrap(told.get(run.state, ""), size.width)
+    resume = "To resume the run, repeat the command that started it, for example: make train"
+    killed, failed = f"The process was killed. {resume}", "make status shows the error."
+    told = {"killed": killed, "interrupted": resume, "failed": failed}.get(run.state, "")
+    advice = textwrap.wrap(told, size.width)
     rows = max(1, min(MAX_EPOCHS, size.height - OTHER_LINES - len(advice)))
-    parts: list[RenderableType] = [_heading(run, size.width), *(Text(line, STYLES[run.state]) for line in advice)]
-    parts += [_progress(run, size.width), Text(_current(run))]
+    since = time.strftime("%H:%M", time.localtime(run.start["time"]))
+    origin = f"pid {run.start['pid']}  since {since}  {run.folder.parent}"
+    name, state = (f"run {run.folder.name[:8]}  ", "bold"), (run.state, STYLES[run.state])
+    heading = Text.assemble(name, state, f"  {origin}", no_wrap=True)
+    parts: list[RenderableType] = [heading, *(Text(line, STYLES[run.state]) for line in advice)]
+    (epoch, step), (done, total) = run.position, run.steps
+    bar = ProgressBar(total=total, completed=done, width=max(10, min(size.width, 100) - 44))
+    position = (f"epoch {epoch}/{run.start['epochs']}", bar, f"step {step}/{run.start['steps_per_epoch']}")
+    parts += [Columns([*position, f"{done / total:.0%}"]), Text(_current(run))]
     if run.epochs:
         best = run.best or run.epochs[-1]
         losses = [row["val_loss"] for row in run.epochs[-min(MAX_CURVE_EPOCHS, size.width - 32) :]]
@@ -124,26 +127,6 @@ def _details(run: LiveRun, size: ConsoleDimensions, hint: str) -> RenderableType
             *(_sample(name, text, size.width) for name, text in run.epochs[-1]["samples"].items()),
         ]
     return Group(*parts, Text(hint, "dim"))
-
-
-def _heading(run: LiveRun, width: int) -> Text:
-    since = time.strftime("%H:%M", time.localtime(run.start["time"]))
-    heading = Text.assemble((f"run {run.folder.name[:8]}", "bold"), "  ", (run.state, STYLES[run.state]))
-    heading.append(f"  pid {run.start['pid']}  since {since}  {run.folder.parent}")
-    heading.truncate(width - 1, overflow="ellipsis")
-    return heading
-
-
-def _progress(run: LiveRun, width: int) -> Table:
-    (epoch, step), (done, total) = run.position, run.steps
-    line = Table.grid(padding=(0, 1), expand=False)
-    line.add_row(
-        f"epoch {epoch}/{run.start['epochs']}",
-        ProgressBar(total=total, completed=done, width=max(10, min(width, 100) - 44)),
-        f"step {step}/{run.start['steps_per_epoch']}",
-        f"{done / total:.0%}",
-    )
-    return line
 
 
 def _current(run: LiveRun) -> str:
@@ -180,10 +163,8 @@ def _epoch_table(rows: Sequence[Event], best_epoch: int) -> Table:
     return shown
 
 
-def _sample(language: str, text: str, width: int) -> Table:
+def _sample(language: str, text: str, width: int) -> Text:
     """Return what the model wrote, in at most two lines. It can write anything, terminal control codes included."""
     plain = "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
-    line = Table.grid(padding=(0, 1))
-    room = 2 * (width - 4) - 8  # a word that does not fit at the end of the first line
-    line.add_row(Text(language, "bold"), Text(plain if len(plain) <= room else plain[: room - 1] + "…"))
-    return line
+    lines = textwrap.wrap(f"{language}  {plain}", width - 1, subsequent_indent="    ", max_lines=2, placeholder=" …")
+    return Text("\n".join(lines))
