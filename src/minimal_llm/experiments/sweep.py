@@ -190,14 +190,15 @@ class Sweep:
         return sorted(rows.values(), key=lambda row: DISPLAY_ORDER.index(row.state))
 
     def _conclude(self, stopped: bool) -> None:
-        done = sorted((row for row in self._ended.values() if row.state != "failed"), key=lambda row: row.cells()[1])
+        done = [row for row in self._ended.values() if row.state != "failed"]
+        done.sort(key=lambda row: float("inf") if row.val_loss is None else row.val_loss)
         if stopped and len(done) < len(self._combinations):
             raise Interrupted(
                 f"the sweep stopped with {len(done)} of {len(self._combinations)} experiments done; progress is saved",
                 remedy="make sweep with the same variables continues",
             )
         width = max((len(row.name) for row in done), default=0)
-        print("", *(f"  {row.name:{width}}  validation loss {row.cells()[1]}" for row in done), sep="\n")
+        print("", *(f"  {row.name:{width}}  validation loss {row.cells()[1] or 'unknown'}" for row in done), sep="\n")
         if done:
             print(f"Compare all: make compare\nApply the best: dvc exp apply {done[0].name}", flush=True)
         if self._errors:
