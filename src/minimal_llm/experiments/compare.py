@@ -1,7 +1,6 @@
 """Collects the runs that `make compare` compares: the workspace, the last commit and every DVC experiment.
 
-DVC says which runs there are, their parameters and their states. An experiment is a commit, so its metrics and its
-loss history are read from git: DVC's own table has neither the loss after each epoch nor the time it took.
+DVC knows names, parameters and states; metrics and loss histories come from git, because an experiment is a commit.
 """
 
 from __future__ import annotations

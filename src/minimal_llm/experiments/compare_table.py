@@ -20,6 +20,7 @@ from minimal_llm.validation.report.markdown import escape, table
 COLUMNS = ("val_loss", "bits/byte", "gap", "best epoch", "minutes", "peak MB")
 PIPE_WIDTH = 160  # characters, where the output is not a terminal
 STYLES = {"": "", "failed": "red", "not run": "yellow", "no metrics": "yellow"}  # of states; all others are dim
+LEAST_WIDTH = 12  # characters of a column in a narrow terminal
 SHAPES_TOKENS = ("seed", "download.", "split.", "tokenizer.")  # parameters
 
 
@@ -93,7 +94,8 @@ def _rich_table(runs: Sequence[Run], heads: list[str], rows: list[list[str]]) ->
     for place, head in enumerate(heads):
         broken = Text(re.sub(r"(?<=[_/])| ", "\n", head))  # for narrow columns
         right = place >= len(heads) - len(COLUMNS)
-        grid.add_column(broken, justify="right" if right else "left", no_wrap=right, overflow="fold")
+        least = min(LEAST_WIDTH, max(map(len, "\n".join([broken.plain, *(row[place] for row in rows)]).split("\n"))))
+        grid.add_column(broken, justify="right" if right else "left", no_wrap=right, min_width=least, overflow="fold")
     for run, row in zip(runs, rows, strict=True):
         style = "bold green" if row[0] else STYLES.get(run.state, "dim")
         grid.add_row(*(Text(cell, style) for cell in row))

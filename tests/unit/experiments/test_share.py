@@ -30,15 +30,15 @@ def test_addresses_are_taken_as_they_are(given: str, tmp_path: Path, monkeypatch
     [
         ("user@host:/srv/x", "ssh://user@host/srv/x"),
         ("ssh://user:secret@host/x", "password"),
-        ("ssh://host", "names no folder"),
-        ("ssh:///x", "names no host"),
-        ("s3://", "names no bucket"),
+        ("ssh://host", "ssh:// needs a host and a path"),
+        ("ssh:///x", "ssh:// needs a host and a path"),
+        ("s3://", "s3:// needs a bucket"),
         ("gs://bucket/x", "gs://"),
         ("data/store", "inside this repository"),
         (".", "inside this repository"),
         ("params.yaml", "inside this repository"),
-        ("/etc/hostname", "is a file"),
-        ("/nowhere/at/all", "there is no folder /nowhere/at"),
+        ("/etc/hostname", "/etc/hostname is not a folder that you can write to"),
+        ("/nowhere/at/all", "mkdir -p /nowhere/at"),
     ],
 )
 def test_what_cannot_work_is_refused_with_what_to_do(given: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
