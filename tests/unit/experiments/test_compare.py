@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from minimal_llm.experiments import compare as compare_module
 from minimal_llm.experiments import compare_table
-from minimal_llm.experiments.compare import Run, best_runs, differing, short_names
+from minimal_llm.experiments.compare import Run, best_runs, collect_runs, differing, short_names
 from minimal_llm.experiments.compare_chart import curves, draw_curves
 from minimal_llm.experiments.compare_table import compare, write_comparison
 
@@ -77,6 +79,42 @@ def test_equal_runs_make_equal_files(tmp_path: Path) -> None:
         write_comparison(runs, tmp_path / folder)
     for name in ("compare.md", "compare.png"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def shown(rev: str, name: str | None, **parameters: Any) -> dict[str, Any]:
+    """What `dvc exp show --json` says of a revision."""
+    return {"rev": rev, "name": name, "data": {"params": {"params.yaml": {"data": parameters}}}, "experiments": None}
+
+
+def test_experiments_without_results_have_their_state_and_the_command_to_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def experiment(state: str, rev: str, name: str | None) -> dict[str, Any]:
+        # DVC shows the metrics that the experiment started from, which must not be taken for its own
+        entry = shown(rev, name, train={"epochs": 3}) | {"metrics": {"val_loss": 1.0}}
+        return {"revs": [entry], "executor": {"state": state}, "name": name}
+
+    head = "a" * 40
+    commit = shown(head, "main") | {
+        "experiments": [
+            experiment("failed", "b" * 40, "it's broken"),
+            experiment("queued", "c" * 40, "later"),
+            experiment("running", "d" * 40, None),
+        ]
+    }
+    answers = {"git": head, "dvc": json.dumps([shown("workspace", None), commit])}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compare_module, "output_of", lambda program, *_: answers[program])
+    monkeypatch.setattr(compare_module, "git", lambda *_: "")
+    assert [(found.name, found.state, found.detail) for found in collect_runs()] == [
+        ("workspace", "not run", "make train"),
+        ("HEAD (main)", "not run", "make train"),
+        ("it's broken", "failed", "dvc queue logs 'it'\"'\"'s broken'"),
+        ("later", "queued", "dvc queue start"),
+        ("ddddddd", "running", "make watch"),
+    ]
+    assert all(not found.metrics for found in collect_runs())
+    assert collect_runs()[2].parameters == {"train.epochs": 3.0}
 
 
 @pytest.mark.parametrize(
