@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from minimal_llm.common.errors import ConfigurationError
+from minimal_llm.common.errors import ConfigurationError, Interrupted
+from minimal_llm.experiments import share as share_module
 from minimal_llm.experiments.share import checked_remote
 
 
@@ -55,3 +57,30 @@ def test_a_missing_plugin_is_named_with_the_command_that_installs_it(monkeypatch
         checked_remote("s3://bucket/x", Path.cwd())
     assert "dvc-s3" in raised.value.message
     assert "pip install -c requirements.txt 'dvc[s3]==" in raised.value.remedy
+
+
+def test_where_the_pipeline_never_ran_there_is_nothing_to_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="the pipeline has not been run") as raised:
+        share_module.share("")
+    assert raised.value.remedy == "make train"
+
+
+def test_ctrl_c_and_a_failed_push_say_that_the_same_command_sends_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "dvc.lock").write_text("stages: {}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    answers = {"data": "{}", "config": "core.remote=share\nremote.share.url=/somewhere"}
+    monkeypatch.setattr(share_module, "output_of", lambda _dvc, command, *_: answers[command])
+    monkeypatch.setattr(share_module, "git", lambda *_: "")
+    failed = subprocess.CompletedProcess("dvc", 255)
+    for run, error in ((interrupted, Interrupted), (lambda *_, **__: failed, ConfigurationError)):
+        monkeypatch.setattr(subprocess, "run", run)
+        with pytest.raises(error, match="the same command again sends the rest"):
+            share_module.share("")
