@@ -23,8 +23,9 @@ def examples() -> dict[str, Path]:
 
 
 def list_examples() -> str:
-    """Return a line per example: its name, and what it is for."""
-    return "\n".join(f"  {name:15} {_title(path)}" for name, path in examples().items())
+    """Return how to run an example, and a line for each: its name, and what it is for."""
+    lines = "\n".join(f"  {name:15} {_title(path)}" for name, path in examples().items())
+    return f"Recipes in examples/. Run one with: make example NAME=quick-test\n\n{lines}"
 
 
 def run_example(name: str, overrides: Mapping[str, Any], resume: bool | None, jobs: int = 1) -> int:
@@ -37,8 +38,9 @@ def run_example(name: str, overrides: Mapping[str, Any], resume: bool | None, jo
     """
     path = examples().get(name)
     if path is None:
-        known = f"there is no example '{name}' in examples/; the examples are:\n{list_examples()}"
-        raise ConfigurationError(known, remedy="make example NAME=quick-test")
+        raise ConfigurationError(
+            f"there is no example '{name}'. {list_examples()}", remedy="make example NAME=quick-test"
+        )
     if path == GRID:
         return run_sweep(GRID, jobs, overrides)
     if path.suffix == ".sh":
