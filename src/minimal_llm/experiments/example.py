@@ -38,9 +38,7 @@ def run_example(name: str, overrides: Mapping[str, Any], resume: bool | None, jo
     """
     path = examples().get(name)
     if path is None:
-        raise ConfigurationError(
-            f"there is no example '{name}'. {list_examples()}", remedy="make example NAME=quick-test"
-        )
+        raise ConfigurationError(f"there is no example {name}. {list_examples()}", remedy="make example NAME=balanced")
     if path == GRID:
         return run_sweep(GRID, jobs, overrides)
     if path.suffix == ".sh":

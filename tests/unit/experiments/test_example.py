@@ -135,7 +135,7 @@ def test_all_examples_are_listed_with_what_they_are_for(repository: Path, comman
     assert listed["low-memory"].startswith("Train with less memory")
     with pytest.raises(ConfigurationError) as raised:
         example.run_example("low-memry", {}, resume=None)
-    assert "there is no example 'low-memry'" in raised.value.message
+    assert "there is no example low-memry" in raised.value.message
     assert example.list_examples() in raised.value.message
     assert commands == []
 
