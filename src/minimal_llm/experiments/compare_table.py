@@ -109,7 +109,7 @@ def _notes(runs: Sequence[Run], drawn: Sequence[Curve]) -> list[str]:
     if untimed := [name for curve in drawn if not curve.minutes for name in curve.names]:
         notes.append(f"Drawn against epochs only, because their epochs were not timed: {', '.join(untimed)}")
     if len(best) > 1:
-        keys = [key for key in differing([run.parameters for run in runs]) if key.startswith(SHAPES_TOKENS)]
+        keys = [key for key in differing([run.parameters for run in best]) if key.startswith(SHAPES_TOKENS)]
         notes.append(
             f"Losses on different tokens are not comparable (different {', '.join(keys) or 'corpora'}), so each set of "
             "tokens has its own best run. Compare bits/byte where only the tokenizer differs."

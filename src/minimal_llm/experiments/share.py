@@ -72,12 +72,12 @@ def checked_remote(remote: str, repository: Path) -> str:
     if "://" not in remote:
         return str(_checked_folder(remote, repository.resolve()))
     scheme = (parts := urlsplit(remote)).scheme
-    if scheme not in SCHEMES:
-        remedy = f"{EXAMPLES}; for the other kinds that DVC supports: dvc remote add --help"
-        raise ConfigurationError(f"REMOTE={remote}: make share does not support {scheme}://", remedy=remedy)
     if parts.password:
         remedy = "leave it out and use a key: ssh-copy-id USER@HOST, or for S3 an access key as in docs/SHARING.md"
         raise ConfigurationError("REMOTE contains a password, which DVC would store as plain text", remedy=remedy)
+    if scheme not in SCHEMES:
+        remedy = f"{EXAMPLES}; for the other kinds that DVC supports: dvc remote add --help"
+        raise ConfigurationError(f"REMOTE={remote}: make share does not support {scheme}://", remedy=remedy)
     if not parts.hostname or (scheme == "ssh" and parts.path in ("", "/")):
         needs = "a host and a path" if scheme == "ssh" else "a bucket"
         raise ConfigurationError(f"REMOTE={remote} is incomplete: {scheme}:// needs {needs}", remedy=EXAMPLES)
@@ -105,12 +105,12 @@ def _results() -> dict[str, int]:
     Raises:
         ConfigurationError: the pipeline has not been run, or DVC's cache lacks a result, which `dvc push` would ignore.
     """
+    status = json.loads(output_of("dvc", "data", "status", "--json"))  # fails if dvc.lock is damaged
     lock = Path("dvc.lock")
-    if not lock.exists():
+    stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.exists() else {}
+    if not stages:
         raise ConfigurationError("there is nothing to share: the pipeline has not been run", remedy="make train")
-    status = json.loads(output_of("dvc", "data", "status", "--json"))  # it also says if dvc.lock is damaged
-    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"].values()
-    sizes = {out["path"]: int(out["size"]) for stage in stages for out in stage.get("outs", ())}
+    sizes = {out["path"]: int(out["size"]) for stage in stages.values() for out in stage.get("outs", ())}
     kept = git("check-ignore", *sizes).splitlines()
     if missing := [path for path in kept if path in status.get("not_in_cache", ())]:
         lacks = f"not all results are on this computer; DVC's cache lacks {', '.join(missing)}"

@@ -1,4 +1,4 @@
-"""Experiments of DVC as git has them: refs/exps/<first two digits of their commit>/<the other 38>/<name>."""
+"""DVC experiments as git references: refs/exps/<first two digits of the commit they started from>/<other 38>/<name>."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minimal_llm.pipeline.commands import git
 
 
 def finished_experiments() -> dict[str, str]:
-    """Return the experiments that started from the last commit and are done: commit by name."""
+    """Return the finished experiments that started from the last commit: the commit of each by its name."""
     folder = _folder()
     lines = git("for-each-ref", "--format=%(objectname) %(refname)", f"{folder}/").splitlines() if folder else []
     return {name.removeprefix(f"{folder}/"): commit for commit, name in map(str.split, lines)}
@@ -17,9 +17,9 @@ def finished_experiments() -> dict[str, str]:
 
 @contextmanager
 def name_freed(name: str) -> Iterator[None]:
-    """Put an experiment of this name aside for the block, and back if the block made no new one.
+    """Set an existing experiment of this name aside during the block; restore it if the block creates no new one.
 
-    DVC refuses a name that is taken, and its `--force` would train again what is up to date.
+    DVC refuses a name that is in use, and its `--force` would also retrain what is up to date.
     """
     commit = finished_experiments().get(name)
     if commit is None:

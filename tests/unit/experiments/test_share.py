@@ -32,6 +32,7 @@ def test_addresses_are_taken_as_they_are(given: str, tmp_path: Path, monkeypatch
     [
         ("user@host:/srv/x", "ssh://user@host/srv/x"),
         ("ssh://user:secret@host/x", "password"),
+        ("https://user:secret@host/x", "password"),
         ("ssh://host", "ssh:// needs a host and a path"),
         ("ssh:///x", "ssh:// needs a host and a path"),
         ("s3://", "s3:// needs a bucket"),
@@ -63,6 +64,7 @@ def test_where_the_pipeline_never_ran_there_is_nothing_to_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(share_module, "output_of", lambda *_: "{}")
     with pytest.raises(ConfigurationError, match="the pipeline has not been run") as raised:
         share_module.share("")
     assert raised.value.remedy == "make train"
@@ -74,7 +76,7 @@ def test_ctrl_c_and_a_failed_push_say_that_the_same_command_sends_the_rest(
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    (tmp_path / "dvc.lock").write_text("stages: {}", encoding="utf-8")
+    (tmp_path / "dvc.lock").write_text("stages: {download: {}}", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     answers = {"data": "{}", "config": "core.remote=share\nremote.share.url=/somewhere"}
     monkeypatch.setattr(share_module, "output_of", lambda _dvc, command, *_: answers[command])
