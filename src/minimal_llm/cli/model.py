@@ -66,7 +66,7 @@ def bench(options: argparse.Namespace) -> int:
     """Print what inference costs as JSON; return 0. Raises as `measure_in_fresh_process`."""
     from minimal_llm.inference.benchmark import measure_in_fresh_process
 
-    print(json.dumps(measure_in_fresh_process(options.model, options.threads).figures, indent=2))
+    print(json.dumps(measure_in_fresh_process(options.model, options.threads).metrics, indent=2))
     return 0
 
 
