@@ -53,7 +53,7 @@ def test_threads_make_no_new_experiment_unless_the_grid_sets_them(tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("- train.epochs\n", "holds no parameters"),
+        ("- train.epochs\n", "does not map parameters to values"),
         ("train.epochs: [1\n", "cannot be read"),
         ("{}", "sets no parameters"),
         ("train.epochs: []", "train.epochs = []: the list is empty"),

@@ -48,8 +48,8 @@ def test_a_corpus_path_is_a_file_a_pattern_or_several_with_shell_quoting(texts: 
     [
         ("/nowhere/x.txt", CorpusError, "/nowhere/x.txt does not exist"),
         ("it's.txt", ConfigurationError, "the corpus path it's.txt cannot be read: No closing quotation"),
-        ("", CorpusError, "no text file is named"),
-        ("x" * 5000, CorpusError, "cannot be a path"),
+        ("", CorpusError, "no text file given"),
+        ("x" * 5000, CorpusError, "is not a valid path"),
     ],
 )
 def test_a_corpus_path_that_cannot_be_used_is_refused_by_name(path: str, error: type[Exception], told: str) -> None:
