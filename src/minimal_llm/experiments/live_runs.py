@@ -91,11 +91,6 @@ class LiveRun:
         done, total = self.steps
         return float((total - done) * step)
 
-    @property
-    def best(self) -> Event | None:
-        """The epoch with the lowest validation loss."""
-        return min(self.epochs, key=lambda row: row["val_loss"], default=None)
-
 
 def live_runs(roots: Iterable[Path]) -> list[LiveRun]:
     """Return all runs below folders of checkpoints that have started to train, the most recently active first."""
@@ -123,7 +118,8 @@ class Row(NamedTuple):
     def cells(self) -> tuple[str, str, str, str]:
         """Return epoch, best validation loss, tokens per second and time left, each empty if unknown."""
         run = self.run
-        loss = run.best["val_loss"] if self.val_loss is None and run and run.best else self.val_loss
+        losses = [row["val_loss"] for row in run.epochs] if run else []
+        loss = min(losses, default=None) if self.val_loss is None else self.val_loss
         loss_cell = "" if loss is None else f"{loss:.3f}"
         epoch = f"{run.position[0]}/{run.start['epochs']}" if run else ""
         if run is None or run.state != "running" or run.seconds_left is None:

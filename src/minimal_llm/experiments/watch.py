@@ -117,7 +117,7 @@ def _details(run: LiveRun, size: ConsoleDimensions, hint: str) -> RenderableType
     position = (f"epoch {epoch}/{run.start['epochs']}", bar, f"step {step}/{run.start['steps_per_epoch']}")
     parts += [Columns([*position, f"{done / total:.0%}"]), Text(_current(run))]
     if run.epochs:
-        best = run.best or run.epochs[-1]
+        best = min(run.epochs, key=lambda row: row["val_loss"])
         losses = [row["val_loss"] for row in run.epochs[-min(MAX_CURVE_EPOCHS, size.width - 32) :]]
         parts += [
             Text(""),
