@@ -114,8 +114,9 @@ def _details(run: LiveRun, size: ConsoleDimensions, hint: str) -> RenderableType
     parts: list[RenderableType] = [heading, *(Text(line, STYLES[run.state]) for line in advice)]
     (epoch, step), (done, total) = run.position, run.steps
     bar = ProgressBar(total=total, completed=done, width=max(10, min(size.width, 100) - 44))
-    position = (f"epoch {epoch}/{run.start['epochs']}", bar, f"step {step}/{run.start['steps_per_epoch']}")
-    parts += [Columns([*position, f"{done / total:.0%}"]), Text(_current(run))]
+    left = Text(f"epoch {epoch}/{run.start['epochs']}")
+    right = Text(f"step {step}/{run.start['steps_per_epoch']} {done / total:.0%}")
+    parts += [Columns([left, bar, right]), Text(_current(run))]
     if run.epochs:
         best = min(run.epochs, key=lambda row: row["val_loss"])
         losses = [row["val_loss"] for row in run.epochs[-min(MAX_CURVE_EPOCHS, size.width - 32) :]]
