@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minimal_llm.cli import generate, model
-from minimal_llm.cli.arguments import PATH_COMPLETION, add_parameters, add_path, add_run, whole_number
+from minimal_llm.cli.arguments import PATH_COMPLETION, add_parameters, add_path, add_run
 
 Parser = argparse.ArgumentParser
 Options = argparse.Namespace
@@ -108,7 +108,7 @@ def _completion(options: Options) -> int:
 
 
 def _add_jobs(parser: Parser, text: str) -> None:
-    parser.add_argument("--jobs", type=whole_number(1), default=1, metavar="N", help=text)
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help=text)
 
 
 def _add_sweep(parser: Parser) -> None:

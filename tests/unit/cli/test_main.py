@@ -135,7 +135,7 @@ def test_example_without_a_name_lists_the_examples(capsys: pytest.CaptureFixture
         ("train --resume --restart", 1, "not allowed with argument --resume"),
         ("train --corpus-path /nowhere/x.txt", 2, "/nowhere/x.txt does not exist"),
         ("train --corpus-path it's.txt", 1, "No closing quotation"),
-        ("sweep --jobs 0", 1, "'0' is not a whole number of at least 1"),
+        ("sweep --jobs two", 1, "--jobs: invalid int value: 'two'"),
         ("generate a -n none", 1, "'none' is not a whole number of at least 1"),
         ("export --format jpeg", 1, "invalid choice: 'jpeg'"),
         ("completion tcsh", 1, "invalid choice: 'tcsh'"),
