@@ -110,7 +110,7 @@ def _details(run: LiveRun, size: ConsoleDimensions, hint: str) -> RenderableType
     since = time.strftime("%H:%M", time.localtime(run.start["time"]))
     origin = f"pid {run.start['pid']}  since {since}  {run.folder.parent}"
     name, state = (f"run {run.folder.name[:8]}  ", "bold"), (run.state, STYLES[run.state])
-    heading = Text.assemble(name, state, f"  {origin}", no_wrap=True)
+    heading = Text.assemble(name, state, f"  {origin}", no_wrap=True, overflow="ellipsis")
     parts: list[RenderableType] = [heading, *(Text(line, STYLES[run.state]) for line in advice)]
     (epoch, step), (done, total) = run.position, run.steps
     bar = ProgressBar(total=total, completed=done, width=max(10, min(size.width, 100) - 44))
