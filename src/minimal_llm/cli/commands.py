@@ -87,7 +87,7 @@ def _example(options: Options) -> int:
     from minimal_llm.pipeline.overrides import overrides_from
 
     if options.name is None:
-        print(f"Recipes in examples/. To run one: minimal-llm example quick-test\n\n{list_examples()}")
+        print(f"Recipes in examples/. To run one: make example NAME=quick-test\n\n{list_examples()}")
         return 0
     return run_example(options.name, overrides_from(vars(options)), options.resume, options.jobs)
 

@@ -23,9 +23,8 @@ def examples() -> dict[str, Path]:
 
 
 def list_examples() -> str:
-    """Return how to run an example, and a line for each: its name, and what it is for."""
-    lines = "\n".join(f"  {name:15} {_title(path)}" for name, path in examples().items())
-    return f"Recipes in examples/. Run one with: make example NAME=quick-test\n\n{lines}"
+    """Return a line for each example: its name, and what it is for."""
+    return "\n".join(f"  {name:15} {_title(path)}" for name, path in examples().items())
 
 
 def run_example(name: str, overrides: Mapping[str, Any], resume: bool | None, jobs: int = 1) -> int:
@@ -38,7 +37,9 @@ def run_example(name: str, overrides: Mapping[str, Any], resume: bool | None, jo
     """
     path = examples().get(name)
     if path is None:
-        raise ConfigurationError(f"there is no example {name}. {list_examples()}", remedy="make example NAME=balanced")
+        raise ConfigurationError(
+            f"there is no example {name}; the examples are:\n{list_examples()}", remedy="make example NAME=balanced"
+        )
     if path == GRID:
         return run_sweep(GRID, jobs, overrides)
     if path.suffix == ".sh":
