@@ -93,7 +93,7 @@ def test_an_experiment_with_a_parameter_that_cannot_be_used_is_refused_and_the_r
             "train",
             "init_from",
             "data/best_model.pt",
-            "DVC deletes data/best_model.pt before it trains",
+            "DVC deletes data/best_model.pt before training starts",
         ),
         ("model", "heads", 3, "model.heads is 3, which does not divide model.d_model, 64; these do: 1, 2, 4, 8, 16"),
         ("train", "epoch", 3, "train.epoch = 3: there is no such parameter"),

@@ -170,9 +170,9 @@ def mostly_validation(tokens_folder: Path, tmp_path: Path) -> Path:
     folder = copy_folder(tokens_folder, tmp_path / "mostly_validation")
     tokens = read_tokens(folder / "tokens")
     *spans, last = tokens.meta.train
-    longer = last.model_copy(update={"tokens": last.tokens + 3 * len(tokens.train)})
+    longer = last.model_copy(update={"tokens": last.tokens + 11 * len(tokens.train)})
     meta = tokens.meta.model_copy(update={"train": tokens.meta.val, "val": (*spans, longer)})
-    write_tokens(folder / "tokens", meta, {"train": tokens.val, "val": np.tile(tokens.train, 4)})
+    write_tokens(folder / "tokens", meta, {"train": tokens.val, "val": np.tile(tokens.train, 12)})
     return folder
 
 
@@ -182,7 +182,7 @@ def test_a_signal_breaks_off_an_evaluation_which_is_made_up_for(mostly_validatio
     go_on(mostly_validation, whole, "--epochs", "2")
     process = start_training(mostly_validation, stopped, ["--epochs", "2"])
     wait_for_checkpoint(stopped, process)
-    time.sleep(0.3)
+    time.sleep(load(checkpoints(stopped)[0])["progress"]["seconds"]["evaluation"] / 2)
     _, stderr, seconds = stop(process, signal.SIGINT)
     assert process.returncode == 130, stderr
     assert seconds < SECONDS_TO_STOP
