@@ -22,8 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default that of the process; return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        options = build_parser().parse_args(given or ["--help"])
+        options, unknown = build_parser().parse_known_args(given or ["--help"])
         command: Command = options.command
+        if unknown:  # argparse would name the help of minimal-llm, not that of the command
+            raise ConfigurationError(
+                f"unrecognized arguments: {' '.join(unknown)}", remedy=f"minimal-llm {command.name} --help"
+            )
         if not command.anywhere:
             _enter_clone()
         return command.run(options)
