@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.corpus.text_files import digest
 from minimal_llm.experiments.recipes import committed_parameters, read_recipe
 from minimal_llm.experiments.sweep import GRID, run_sweep
+from minimal_llm.pipeline.commands import run_stages
 from minimal_llm.pipeline.repro import run_pipeline
 
 
@@ -72,9 +71,7 @@ def _changes(recipe: Mapping[str, Any], config: Config) -> dict[str, Any]:
 
 def _run_script(path: Path, overrides: Mapping[str, Any]) -> int:
     variables = {key.rpartition(".")[2].upper(): str(value) for key, value in overrides.items()}
-    process = subprocess.Popen(["bash", "-euo", "pipefail", str(path)], env=os.environ | variables)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the script as well
-    code = process.wait()
+    code = run_stages(["bash", "-euo", "pipefail", str(path)], os.environ | variables)
     return 128 - code if code < 0 else code
 
 

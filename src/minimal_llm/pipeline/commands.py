@@ -1,10 +1,36 @@
-"""git and DVC, run for their output: the one place that does so."""
+"""Other programs, run for their output (git and DVC) or on this terminal (stages): the one place that does so."""
 
 from __future__ import annotations
 
+import shlex
+import signal
 import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from types import FrameType
+
+import psutil
 
 from minimal_llm.common.errors import ConfigurationError
+from minimal_llm.common.signals import catch_signals
+
+
+def run_stages(command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
+    """Run DVC, a stage or a script on this terminal and return its exit code. A signal makes a stage save and end."""
+    print(f"$ {shlex.join(command)}", flush=True)
+    with catch_signals() as stop:  # a terminal sends SIGINT to the command as well
+        process = subprocess.Popen(command, env=environment)
+
+        def pass_on(number: int, frame: FrameType | None) -> None:
+            # SIGTERM comes to this process alone. It would kill DVC and leave the stage running, so the stage gets it.
+            stop.request(number, frame)
+            started = psutil.Process(process.pid)
+            for receiver in started.children(recursive=True) if command[0] == "dvc" else [started]:
+                with suppress(psutil.NoSuchProcess):
+                    receiver.terminate()
+
+        signal.signal(signal.SIGTERM, pass_on)
+        return process.wait()
 
 
 def output_of(*command: str, limit_seconds: float | None = None) -> str:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import psutil
-
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import load_config
 from minimal_llm.common.files import read_json
 from minimal_llm.common.unfinished_runs import UnfinishedRun, discard, unfinished_runs
+from minimal_llm.pipeline.commands import run_stages
 from minimal_llm.pipeline.overrides import dvc_command
 from minimal_llm.pipeline.preflight import print_findings, require, run_checks
 from minimal_llm.pipeline.references import name_freed
@@ -43,7 +40,7 @@ def run_pipeline(overrides: Mapping[str, Any], resume: bool | None = None, exper
     status = StatusFile(artifacts.status)
     status.start_run(run, shlex.join(command))
     with name_freed(experiment):
-        succeeded = _run(command, {**os.environ, RUN_VARIABLE: run})
+        succeeded = run_stages(command, {**os.environ, RUN_VARIABLE: run}) == 0
     record = status.finish_run(succeeded)
     if not succeeded:
         return _report_failure(record)
@@ -64,21 +61,6 @@ def _settle_unfinished_run(runs: Sequence[UnfinishedRun], resume: bool | None) -
     if resume is False:
         for run in runs:
             discard(run)
-
-
-def _run(command: list[str], environment: Mapping[str, str]) -> bool:
-    """Run DVC and return whether it succeeded. Signals are for the stage: it saves and ends, and then DVC ends."""
-    print(f"$ {shlex.join(command)}", flush=True)
-    process = subprocess.Popen(command, env=environment)
-
-    def pass_on(_number: int, _frame: object) -> None:
-        # SIGTERM comes to this process alone. It would kill DVC and leave the stage running, so the stage gets it.
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.terminate()
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the stage as well
-    signal.signal(signal.SIGTERM, pass_on)
-    return process.wait() == 0
 
 
 def _report_failure(record: Mapping[str, Any]) -> int:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem
@@ -25,7 +21,7 @@ from minimal_llm.common.errors import EXIT_INTERRUPTED, ConfigurationError, Inte
 from minimal_llm.common.files import read_json
 from minimal_llm.common.unfinished_runs import unfinished_runs
 from minimal_llm.corpus.manifest import read_manifest
-from minimal_llm.pipeline.commands import output_of
+from minimal_llm.pipeline.commands import output_of, run_stages
 
 LOCK = Path("dvc.lock")
 SCRATCH = Path("runs/verify")
@@ -217,18 +213,7 @@ def md5_of(path: Path) -> str:
 
 def _run_stage(stage: str, *flags: str) -> None:
     """Run a stage script as a user does; a signal makes it save and end. Raises as `verify`."""
-    command = [sys.executable, f"stages/{stage}.py", *flags]
-    print(f"$ {shlex.join(['python', *command[1:]])}", flush=True)
-    process = subprocess.Popen(command)
-    # A terminal sends Ctrl+C to the stage as well, which saves and ends; SIGTERM comes to this process alone.
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    try:
-        code = process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    code = run_stages(["python", f"stages/{stage}.py", *flags])
     if code == EXIT_INTERRUPTED or code < 0:
         raise Interrupted(f"{stage} was {'killed' if code < 0 else 'interrupted'}", remedy="make verify resumes it")
     if code:
