@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minimal_llm.common.config import Config, flatten
-from minimal_llm.common.files import read_json, write_json
+from minimal_llm.common.files import read_record, write_json
 
 # How often checkpoints are written, and how many are kept, does not affect the result of a run.
 SHAPES_NO_RESULT = frozenset(
@@ -47,7 +46,7 @@ def unfinished_runs(root: Path, config: Config) -> list[UnfinishedRun]:
     found = []
     for folder in root.glob("*"):
         steps = [int(path.stem.removeprefix("step_")) for path in folder.glob("step_*.pt")]
-        description = _description(folder)
+        description = read_record(folder / "run.json")
         if steps and description.get("parameters") == run_parameters(config) and not (folder / "finished").exists():
             done = max(steps) / description["steps_per_epoch"]
             found.append(UnfinishedRun(folder, done, config.train.epochs))
@@ -57,11 +56,3 @@ def unfinished_runs(root: Path, config: Config) -> list[UnfinishedRun]:
 def discard(run: UnfinishedRun) -> None:
     """Delete the checkpoints of a run, so that it starts from scratch."""
     shutil.rmtree(run.folder)
-
-
-def _description(folder: Path) -> Mapping[str, Any]:
-    try:
-        content = read_json(folder / "run.json")
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

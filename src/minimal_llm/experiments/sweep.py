@@ -33,8 +33,8 @@ from minimal_llm.experiments.grid import Combination, identity, read_grid
 from minimal_llm.experiments.live_runs import LiveRun, Row, live_runs, table
 from minimal_llm.pipeline.commands import git, output_of
 from minimal_llm.pipeline.memory_estimate import training_memory_mb
-from minimal_llm.pipeline.overrides import settings
-from minimal_llm.pipeline.preflight import Finding, print_findings, require, run_checks
+from minimal_llm.pipeline.overrides import dvc_command
+from minimal_llm.pipeline.preflight import Finding, require, run_checks
 from minimal_llm.pipeline.references import finished_experiments
 
 GRID = Path("examples/sweep.yaml")
@@ -77,7 +77,6 @@ def _check_prerequisites(combinations: Sequence[Combination], jobs: int) -> None
         needed, free = sum(training_memory_mb(each.config) for each in by_memory[:jobs]), available_memory_mb()
         remedy = None if free >= needed else f"close other programs, or: make sweep JOBS={jobs - 1}"
         findings.append(Finding("memory", f"{free:,.0f} MB free, {jobs} jobs need about {needed:,.0f} MB", remedy))
-    print_findings(findings)
     require(findings)
 
 
@@ -138,7 +137,7 @@ class Sweep:
     def _start(self, combination: Combination) -> None:
         name, clone = combination.name, (FOLDER / combination.name).absolute()
         self._clone(clone)
-        command = ["dvc", "exp", "run", "-n", name, *settings(combination.config, combination.keys)]
+        command = dvc_command(combination.config, combination.keys, name)
         if self._max_jobs > 1 and combination.config.train.threads == "auto":  # recorded, as results depend on it
             command += ["-S", f"train.threads={self._threads}"]
         path = os.pathsep.join(filter(None, ["src", os.environ.get("PYTHONPATH", "")]))  # the code of the clone

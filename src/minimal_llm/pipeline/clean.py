@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import load_config
-from minimal_llm.common.files import readable_size
+from minimal_llm.common.files import readable_size, size_of
 from minimal_llm.pipeline.commands import git
 
 CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache")
@@ -26,7 +26,7 @@ def clean() -> int:
         if not sys.stdin.isatty():
             print(f"kept, because there is no terminal to ask on: {name}")
             continue
-        print(f"Delete {name}, {readable_size(size(found))}? [y/N] ", end="", flush=True)
+        print(f"Delete {name}, {readable_size(sum(map(size_of, found)))}? [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             delete(found)
     return 0
@@ -49,12 +49,6 @@ def deletable(artifacts: Artifacts) -> dict[str, list[Path]]:
         "runs made by hand": [Path("runs")],
         "DVC's cache: the results of all experiments": [Path(".dvc/cache")],
     }
-
-
-def size(paths: Iterable[Path]) -> int:
-    """Return the size of files and folders in bytes."""
-    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
-    return sum(file.stat().st_size for file in files)
 
 
 def delete(paths: Iterable[Path]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from minimal_llm.common.config import Config, flatten
@@ -55,18 +55,13 @@ def _split(path: str) -> list[str]:
         ) from error
 
 
-def dvc_command(config: Config, overrides: Mapping[str, Any], experiment: str = "") -> list[str]:
-    """Return `dvc repro`, or `dvc exp run` with the checked values of the overrides."""
-    if not overrides and not experiment:
+def dvc_command(config: Config, keys: Collection[str], experiment: str = "") -> list[str]:
+    """Return `dvc repro`, or `dvc exp run` with the values that the configuration has for these parameters."""
+    if not keys and not experiment:
         return ["dvc", "repro"]
     name = ["-n", experiment] if experiment else []
-    return ["dvc", "exp", "run", *name, *settings(config, overrides)]
-
-
-def settings(config: Config, keys: Iterable[str]) -> list[str]:
-    """Return the values of these parameters as arguments of `dvc exp run`: -S train.epochs=5."""
-    flat = flatten(config)
-    return [word for key in keys for word in ("-S", f"{key}={_hydra(flat[key])}")]
+    values = flatten(config)
+    return ["dvc", "exp", "run", *name, *(word for key in keys for word in ("-S", f"{key}={_hydra(values[key])}"))]
 
 
 def _hydra(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import shutil
 import socket
@@ -43,9 +44,7 @@ def check() -> int:
         ConfigurationError: a parameter is wrong, or a prerequisite is missing.
     """
     config = load_config()
-    findings = run_checks(config, Artifacts(tokenizer_name=config.tokenizer.name))
-    print_findings(findings)
-    require(findings)
+    require(run_checks(config, Artifacts(tokenizer_name=config.tokenizer.name)))
     return 0
 
 
@@ -64,14 +63,10 @@ def run_checks(config: Config, artifacts: Artifacts) -> list[Finding]:
     ]
 
 
-def print_findings(findings: Sequence[Finding]) -> None:
-    """Print one line per check."""
+def require(findings: Sequence[Finding]) -> None:
+    """Print one line per check. Raise ConfigurationError with all problems and their remedies, if there are any."""
     for finding in findings:
         print(f"  {'ok ' if finding.remedy is None else 'NO '} {finding.check:13} {finding.detail}", flush=True)
-
-
-def require(findings: Sequence[Finding]) -> None:
-    """Raise ConfigurationError with all problems and their remedies, if there are any."""
     problems = [finding for finding in findings if finding.remedy]
     if problems:
         lines = "\n".join(f"  - {p.check}: {p.detail}\n      {p.remedy}" for p in problems)
@@ -144,13 +139,8 @@ def _check_memory(config: Config) -> Finding:
 
 def _check_write_access(artifacts: Artifacts) -> Finding:
     folder = _existing(artifacts.root).resolve()
-    probe = folder / ".write-test"
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        return Finding("write access", f"{folder}: {error.strerror}", f"chmod u+w {folder}")
-    return Finding("write access", str(folder))
+    writable = os.access(folder, os.W_OK | os.X_OK)
+    return Finding("write access", str(folder), None if writable else f"chmod u+wx {folder}")
 
 
 def _check_git() -> Finding:

@@ -15,7 +15,7 @@ from minimal_llm.common.files import read_json
 from minimal_llm.common.unfinished_runs import UnfinishedRun, discard, unfinished_runs
 from minimal_llm.pipeline.commands import run_stages
 from minimal_llm.pipeline.overrides import dvc_command
-from minimal_llm.pipeline.preflight import print_findings, require, run_checks
+from minimal_llm.pipeline.preflight import require, run_checks
 from minimal_llm.pipeline.references import name_freed
 from minimal_llm.pipeline.status import RUN_VARIABLE, StatusFile
 
@@ -31,9 +31,7 @@ def run_pipeline(overrides: Mapping[str, Any], resume: bool | None = None, exper
     """
     config = load_config(overrides=overrides)
     artifacts = Artifacts(tokenizer_name=config.tokenizer.name)
-    findings = run_checks(config, artifacts)
-    print_findings(findings)
-    require(findings)
+    require(run_checks(config, artifacts))
     _settle_unfinished_run(unfinished_runs(artifacts.checkpoints, config), resume)
     command = dvc_command(config, overrides, experiment)
     run = str(uuid.uuid4())

@@ -13,7 +13,7 @@ import psutil
 
 from minimal_llm.common.artifacts import STAGES, Artifacts
 from minimal_llm.common.errors import Interrupted, MinimalLlmError
-from minimal_llm.common.files import read_json, write_json
+from minimal_llm.common.files import read_record, size_of, write_json
 
 RUN_VARIABLE = "MINIMAL_LLM_RUN"  # set by `minimal-llm train`, so that its stages write into one record
 
@@ -27,11 +27,7 @@ class StatusFile:
 
     def read(self) -> dict[str, Any]:
         """Return the record, empty if there is none or it cannot be read."""
-        try:
-            content = read_json(self._path)
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return read_record(self._path)
 
     def start_run(self, run: str, command: str) -> None:
         """Begin a new record."""
@@ -55,7 +51,7 @@ class StatusFile:
     def complete_phase(self, phase: str, seconds: float, artifacts: Artifacts) -> None:
         """Record that a stage is done, with the sizes of what it made in bytes."""
         record = self._record
-        sizes = {str(path): _size(path) for path in artifacts.outputs(phase)}
+        sizes = {str(path): size_of(path) for path in artifacts.outputs(phase)}
         record["phases"][phase] = {"state": "completed", "seconds": round(seconds, 3), "artifacts": sizes}
         more_to_come = current_run()[1] and any(entry["state"] == "pending" for entry in record["phases"].values())
         self._write({**record, "current_phase": None, "state": "running" if more_to_come else "succeeded"})
@@ -130,11 +126,6 @@ def _skip_pending(record: dict[str, Any], phases: tuple[str, ...]) -> None:
     for phase in phases:
         if record["phases"][phase]["state"] == "pending":
             record["phases"][phase] = {"state": "skipped"}
-
-
-def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _now() -> str:
