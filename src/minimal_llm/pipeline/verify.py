@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from minimal_llm.common.artifacts import DATA, STAGES, Artifacts
-from minimal_llm.common.config import Config, load_config
+from minimal_llm.common.config import PARAMS, Config, load_config
 from minimal_llm.common.errors import EXIT_INTERRUPTED, ConfigurationError, Interrupted, ValidationError
 from minimal_llm.common.files import read_json
 from minimal_llm.common.unfinished_runs import unfinished_runs
@@ -26,12 +27,13 @@ from minimal_llm.pipeline.commands import output_of, run_stages
 LOCK = Path("dvc.lock")
 SCRATCH = Path("runs/verify")
 RETRAINED = STAGES[: STAGES.index("train") + 1]  # the stages up to the result that is compared
+METRICS = (Artifacts().train_speed, Artifacts().train_metrics)
 LOSSES = ("val_loss", "train_loss")
 TOLERANCE = 0.05  # of a loss, between machines
 # What train_speed.json says about the machine: where all of it is equal, equal bytes are promised.
 MACHINE = ("device", "precision", "compiled", "threads", "cpu_capability", "torch_version", "cpu")
 
-Hashes = dict[Path, str]
+Stages = Mapping[str, Any]  # what dvc.lock records of each
 
 
 class _Row(NamedTuple):
@@ -39,42 +41,6 @@ class _Row(NamedTuple):
     recorded: str
     here: str
     matches: bool
-
-
-class _Lock:
-    """What dvc.lock records of the stages. Raises ConfigurationError if it cannot be read or lacks a stage."""
-
-    def __init__(self) -> None:
-        try:
-            self._stages = yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"]
-            missing = [stage for stage in RETRAINED if stage not in self._stages]
-        except FileNotFoundError:
-            raise ConfigurationError(f"there is no {LOCK}, so nothing to compare with", remedy="make train") from None
-        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-            raise ConfigurationError(
-                f"{LOCK} cannot be read: {type(error).__name__}: {error}", remedy=f"git checkout {LOCK}, or make train"
-            ) from error
-        if missing:
-            raise ConfigurationError(f"{LOCK} records no run of {', '.join(missing)}", remedy="make train")
-
-    def hashes(self, stage: str, kind: str) -> Hashes:
-        """Return the hashes of the `deps` or `outs` below data/, train_speed.json aside: it differs between runs."""
-        found = {Path(entry["path"]): entry["md5"] for entry in self._stages[stage][kind]}
-        return {path: md5 for path, md5 in found.items() if DATA in path.parents and path != Artifacts().train_speed}
-
-    def parameters(self, stage: str) -> Any:
-        """Return the parameters of a stage by their dotted names."""
-        return self._stages[stage].get("params", {}).get("params.yaml", {})
-
-    def read_metrics(self, path: Path) -> Any:
-        """Return the content of a metrics file of stage train. Raises ConfigurationError if it is another file."""
-        recorded = next((e["md5"] for e in self._stages["train"]["outs"] if Path(e["path"]) == path), "")
-        if (here := md5_of(path)) != recorded:
-            raise ConfigurationError(
-                f"{path} ({_short(here)}) is not the file that {LOCK} records ({_short(recorded)})",
-                remedy=f"git checkout {LOCK} {path}, or train again: dvc repro",
-            )
-        return read_json(path)
 
 
 def verify() -> int:
@@ -87,67 +53,72 @@ def verify() -> int:
         SystemExit: a stage failed; it has printed why, and the code is its own.
     """
     config = load_config()
-    lock = _Lock()
-    _require_up_to_date(lock, config)
-    speed, losses = (lock.read_metrics(path) for path in (Artifacts().train_speed, Artifacts().train_metrics))
+    recorded = _recorded_stages()
+    _require_up_to_date(recorded, config)
+    speed, losses = (read_json(path) for path in METRICS)
     scratch = Artifacts(SCRATCH, config.tokenizer.name)
     if not unfinished_runs(scratch.checkpoints, config):  # a finished run would be taken from its checkpoint
         shutil.rmtree(SCRATCH, ignore_errors=True)
-    inputs, rebuilt = _prepare_inputs(lock, scratch)
+    inputs, rebuilt = _prepare_inputs(recorded, scratch)
     print(f"Training into {SCRATCH}; the recorded run took {speed['total_seconds'] / 60:.1f} minutes.")
     _run_stage("train", "--data-dir", str(inputs), "--output-dir", str(SCRATCH))
-    _conclude(lock, [*rebuilt, "train"], speed, losses, scratch)
+    _conclude(recorded, [*rebuilt, "train"], speed, losses)
     shutil.rmtree(SCRATCH)
     return 0
 
 
-def _require_up_to_date(lock: _Lock, config: Config) -> None:
-    """Raise ConfigurationError with all changes if parameters or code have changed since dvc.lock was written."""
+def _recorded_stages() -> Stages:
+    """Return what dvc.lock records of the stages. Raises ConfigurationError if it cannot be read or lacks a stage."""
+    try:
+        stages = yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"]
+        return {stage: stages[stage] for stage in RETRAINED}
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"{LOCK} has no record of a training run to compare with: {type(error).__name__}: {error}",
+            remedy=f"git checkout {LOCK}, or make train",
+        ) from error
+
+
+def _require_up_to_date(recorded: Stages, config: Config) -> None:
+    """Raise ConfigurationError with all changes of parameters, code and metrics since dvc.lock was written."""
     now, changes = config.model_dump(mode="json", by_alias=True), []
     for stage, entries in json.loads(output_of("dvc", "status", "--json", *RETRAINED)).items():
-        recorded = lock.parameters(stage)
+        then = recorded[stage].get("params", {}).get(str(PARAMS), {})
         for entry in entries:
-            found = entry.get("changed deps", {}) if isinstance(entry, dict) else {f"stage {stage}": entry}
+            found = ChainMap(*entry.values()) if isinstance(entry, dict) else {f"stage {stage}": entry}
             for name, change in found.items():
                 if isinstance(change, dict):
-                    then = {key: repr(recorded[key]) if key in recorded else "nothing" for key in change}
                     here = {key: reduce(getitem, key.split("."), now) for key in change}
-                    changes += [f"{key}: {then[key]} in {LOCK}, {here[key]!r} in {name}" for key in change]
-                elif DATA not in Path(name).parents:  # data is compared by its hashes, and rebuilt where it is missing
+                    changes += [f"{key}: {then.get(key)!r} in {LOCK}, {here[key]!r} in {name}" for key in change]
+                elif DATA not in Path(name).parents or Path(name) in METRICS:  # other data is compared by its hashes
                     changes.append(f"{name}: {change}")
     if changes:
         lines = "\n".join(f"  - {change}" for change in dict.fromkeys(changes))  # several stages share some
         raise ConfigurationError(
-            f"{LOCK} was written with other parameters or code:\n{lines}",
+            f"{LOCK} was written with other parameters, code or metrics:\n{lines}",
             remedy="dvc repro trains with the current ones; or undo the changes, which git diff shows",
         )
 
 
-def _prepare_inputs(lock: _Lock, scratch: Artifacts) -> tuple[Path, list[str]]:
+def _prepare_inputs(recorded: Stages, scratch: Artifacts) -> tuple[Path, list[str]]:
     """Return the folder with the recorded token files, data/ or the scratch folder, and the stages run to make them."""
-    rebuilt = []
-    corpus = tokens = DATA
-    if not _match(lock.hashes("train", "deps"), DATA):
-        tokens = SCRATCH
-        if not _match(lock.hashes("tokenizer", "deps"), DATA):
-            corpus = SCRATCH
-            if Artifacts().raw_books.is_dir():  # nothing is downloaded twice
-                shutil.copytree(Artifacts().raw_books, scratch.raw_books, dirs_exist_ok=True)
-            _run_stage("download", "--data-dir", str(SCRATCH))
-            _require_recorded_corpus(lock, scratch)
-            rebuilt.append("download")
-        _run_stage("tokenizer", "--data-dir", str(corpus), "--output-dir", str(SCRATCH))
-        rebuilt.append("tokenizer")
-    comparison = "match" if _match(lock.hashes("train", "deps"), tokens) else "DIFFER FROM"
-    print(f"inputs: the tokenizer and the token files in {tokens} {comparison} {LOCK}")
-    return tokens, rebuilt
+    inputs, rebuilt = DATA, []
+    if not _match(_hashes(recorded["train"]["deps"]), DATA):
+        inputs, rebuilt = SCRATCH, ["download", "tokenizer"]
+        if Artifacts().raw_books.is_dir():  # nothing is downloaded twice
+            shutil.copytree(Artifacts().raw_books, scratch.raw_books, dirs_exist_ok=True)
+        _run_stage("download", "--data-dir", str(SCRATCH))
+        _require_recorded_corpus(recorded, scratch)
+        _run_stage("tokenizer", "--data-dir", str(SCRATCH))
+    comparison = "match" if _match(_hashes(recorded["train"]["deps"]), inputs) else "DIFFER FROM"
+    print(f"inputs: the tokenizer and the token files in {inputs} {comparison} {LOCK}")
+    return inputs, rebuilt
 
 
-def _require_recorded_corpus(lock: _Lock, scratch: Artifacts) -> None:
+def _require_recorded_corpus(recorded: Stages, scratch: Artifacts) -> None:
     """Raise ValidationError if the corpus in the scratch folder is not the recorded one: no machine excuses that."""
-    path = Artifacts().corpus
-    here, recorded = md5_of(scratch.corpus), lock.hashes("download", "outs")[path]
-    if here == recorded:
+    row = _compare_hash(Artifacts().corpus, _hashes(recorded["download"]["outs"])[Artifacts().corpus])
+    if row.matches:
         return
     manifest = read_manifest(scratch.corpus_manifest)
     why, remedy = "", f"see {scratch.corpus_manifest} for its documents; dvc repro trains on the current corpus"
@@ -156,22 +127,21 @@ def _require_recorded_corpus(lock: _Lock, scratch: Artifacts) -> None:
         remedy = "connect to the network, or set GUTENBERG_MIRRORS, then: make verify"
     raise ValidationError(
         f"nothing was trained or compared, because the corpus differs{why}\n"
-        f"  {path}: {_short(recorded)} in {LOCK}, {_short(here)} ({manifest.source}) here",
+        f"  {row.name}: {row.recorded} in {LOCK}, {row.here} ({manifest.source}) here",
         remedy=remedy,
     )
 
 
-def _conclude(
-    lock: _Lock, stages: Sequence[str], recorded_speed: Any, recorded_losses: Any, scratch: Artifacts
-) -> None:
+def _conclude(recorded: Stages, stages: Sequence[str], recorded_speed: Any, recorded_losses: Any) -> None:
     """Compare what the stages made with the record: bytes on an equal machine, losses elsewhere."""
-    then, now = ({key: speed.get(key) for key in MACHINE} for speed in (recorded_speed, read_json(scratch.train_speed)))
+    speed, losses = (read_json(SCRATCH / path.relative_to(DATA)) for path in METRICS)
+    then, now = ({key: machine.get(key) for key in MACHINE} for machine in (recorded_speed, speed))
     if differing := [f"{key} {then[key]} recorded, {now[key]} here" for key in MACHINE if then[key] != now[key]]:
         kind, machine = f"losses within {TOLERANCE:.0%}", f"another machine ({'; '.join(differing)})"
-        rows = _compare_losses(recorded_losses, read_json(scratch.train_metrics))
+        rows = [_compare_loss(name, recorded_losses[name], losses[name]) for name in LOSSES]
     else:
         kind, machine = "bytes", f"this machine ({', '.join(f'{key} {value}' for key, value in now.items())})"
-        rows = [row for stage in stages for row in _compare_bytes(lock.hashes(stage, "outs"))]
+        rows = [_compare_hash(*out) for stage in stages for out in _hashes(recorded[stage]["outs"]).items()]
     print(f"\nComparing {kind}: the recorded run was made on {machine}.")
     table = Table("", "recorded", "here", "")
     for row in rows:
@@ -186,17 +156,24 @@ def _conclude(
     print(f"Verified: all {len(rows)} match, comparing {kind}.")
 
 
-def _compare_bytes(recorded: Hashes) -> list[_Row]:
-    here = {path: md5_of(SCRATCH / path.relative_to(DATA)) for path in recorded}
-    return [_Row(str(path), _short(md5), _short(here[path]), md5 == here[path]) for path, md5 in recorded.items()]
+def _compare_hash(path: Path, recorded: str) -> _Row:
+    here = md5_of(SCRATCH / path.relative_to(DATA))
+    return _Row(str(path), recorded[:10], here[:10] or "missing", here == recorded)
 
 
-def _compare_losses(recorded: Mapping[str, float], here: Mapping[str, float]) -> list[_Row]:
-    rows = []
-    for name in LOSSES:
-        change = here[name] / recorded[name] - 1
-        rows.append(_Row(name, f"{recorded[name]:.4f}", f"{here[name]:.4f} ({change:+.2%})", abs(change) <= TOLERANCE))
-    return rows
+def _compare_loss(name: str, recorded: float, here: float) -> _Row:
+    change = here / recorded - 1
+    return _Row(name, f"{recorded:.4f}", f"{here:.4f} ({change:+.2%})", abs(change) <= TOLERANCE)
+
+
+def _hashes(entries: Sequence[Mapping[str, Any]]) -> dict[Path, str]:
+    """Return the recorded hashes of the files below data/, train_speed.json aside: it differs between runs."""
+    found = {Path(entry["path"]): entry["md5"] for entry in entries}
+    return {path: md5 for path, md5 in found.items() if DATA in path.parents and path != Artifacts().train_speed}
+
+
+def _match(recorded: Mapping[Path, str], folder: Path) -> bool:
+    return all(md5_of(folder / path.relative_to(DATA)) == md5 for path, md5 in recorded.items())
 
 
 def md5_of(path: Path) -> str:
@@ -218,11 +195,3 @@ def _run_stage(stage: str, *flags: str) -> None:
         raise Interrupted(f"{stage} was {'killed' if code < 0 else 'interrupted'}", remedy="make verify resumes it")
     if code:
         raise SystemExit(code)
-
-
-def _match(recorded: Hashes, root: Path) -> bool:
-    return all(md5_of(root / path.relative_to(DATA)) == md5 for path, md5 in recorded.items())
-
-
-def _short(md5: str) -> str:
-    return md5[:10] or "missing"
