@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minimal_llm.common.config import flat
-from minimal_llm.experiments.recipes import read_recipe
+from minimal_llm.experiments.grid import read_recipe
 from tests.support.clone import Clone, needs_venv
 
 pytestmark = needs_venv

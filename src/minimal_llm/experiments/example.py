@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from minimal_llm.common.config import PARAMS, Config, flat, flatten, parse_config, read_params
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.corpus.text_files import digest
-from minimal_llm.experiments.recipes import committed_parameters, read_recipe
+from minimal_llm.experiments.grid import read_recipe
 from minimal_llm.experiments.sweep import GRID, run_sweep
-from minimal_llm.pipeline.commands import run_stages
+from minimal_llm.pipeline.commands import git, run_stages
 from minimal_llm.pipeline.repro import run_pipeline
 
 
@@ -47,7 +49,8 @@ def run_example(name: str, overrides: Mapping[str, Any], resume: bool | None, jo
     recipe = read_recipe(path) | dict(overrides)
     if recipe.get("download.source") == "files" and "download.files_digest" not in overrides:
         recipe["download.files_digest"] = digest(recipe.get("download.files", []))
-    config = parse_config(committed_parameters(), recipe, origin=str(path))
+    committed = yaml.safe_load(git("show", f"HEAD:./{PARAMS}")) or read_params()  # `make check` reports a missing commit
+    config = parse_config(committed, recipe, origin=str(path))
     changes = _changes(recipe, config)
     return run_pipeline(changes, resume, _experiment_name(name, overrides, changes))
 

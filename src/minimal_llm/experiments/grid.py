@@ -1,4 +1,7 @@
-"""A grid of parameters, expanded into the combinations of its values. All of them are checked before any runs."""
+"""Files of parameters on top of params.yaml: recipes, with one value for each, and grids, with several.
+
+A grid is expanded into the combinations of its values, and all of them are checked before any runs.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minimal_llm.common.config import Config, flatten, parse_config, read_params
+from minimal_llm.common.config import PARAMS, Config, flat, flatten, parse_config, read_params
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
 from minimal_llm.corpus.text_files import digest
 from minimal_llm.experiments.compare import short_names
-from minimal_llm.experiments.recipes import read_recipe
 
 MAX_COMBINATIONS = 1000
 MAX_VALUE_LENGTH = 24  # characters of a value in a name
@@ -32,6 +34,21 @@ class Combination:
     identity: str
     config: Config
     keys: tuple[str, ...]  # the parameters that are set
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Return the parameters of a recipe or a grid by their dotted names; nested sections are accepted too.
+
+    Raises:
+        ConfigurationError: the file is missing, is not YAML or does not hold parameters.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"there is no file {path}", remedy="list the recipes with: make example")
+    content = read_params(path) or {}  # a file with only comments stands for the defaults
+    if not isinstance(content, dict):
+        remedy = f"write lines such as `train.batch_size: 8`, with names from {PARAMS}; or: git checkout {path}"
+        raise ConfigurationError(f"{path} does not map parameters to values", remedy=remedy)
+    return flat(content)
 
 
 def read_grid(path: Path, overrides: Mapping[str, Any]) -> list[Combination]:

@@ -15,7 +15,7 @@ import yaml
 from minimal_llm.common.config import flat, load_config, read_params
 from minimal_llm.common.errors import ConfigurationError, MinimalLlmError
 from minimal_llm.experiments import example
-from minimal_llm.experiments.recipes import read_recipe
+from minimal_llm.experiments.grid import read_recipe
 from minimal_llm.pipeline.overrides import dvc_command
 from tests.support.stages import ROOT
 

@@ -10,8 +10,7 @@ import pytest
 from minimal_llm.common.config import load_config, parse_config, read_params
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.experiments.example import examples
-from minimal_llm.experiments.grid import identity, read_grid
-from minimal_llm.experiments.recipes import read_recipe
+from minimal_llm.experiments.grid import identity, read_grid, read_recipe
 from minimal_llm.pipeline.memory_estimate import training_memory_mb
 from tests.support.stages import ROOT
 
