@@ -28,13 +28,13 @@ from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import PARAMS, parse_config
 from minimal_llm.common.errors import ConfigurationError, Interrupted, TrainingError
 from minimal_llm.common.signals import catch_signals
-from minimal_llm.common.system import available_memory_mb, physical_cores
+from minimal_llm.common.system import physical_cores
 from minimal_llm.experiments.grid import Combination, identity, read_grid
 from minimal_llm.experiments.live_runs import LiveRun, Row, live_runs, table
 from minimal_llm.pipeline.commands import git, output_of
 from minimal_llm.pipeline.memory_estimate import training_memory_mb
 from minimal_llm.pipeline.overrides import dvc_command
-from minimal_llm.pipeline.preflight import Finding, require, run_checks
+from minimal_llm.pipeline.preflight import check_memory, require, run_checks
 from minimal_llm.pipeline.references import finished_experiments
 
 GRID = Path("examples/sweep.yaml")
@@ -70,13 +70,10 @@ def run_sweep(grid: Path, jobs: int, overrides: Mapping[str, Any]) -> int:
 
 def _check_prerequisites(combinations: Sequence[Combination], jobs: int) -> None:
     """Raise ConfigurationError with everything that the largest combination, or all jobs together, would lack."""
-    by_memory = sorted(combinations, key=lambda each: training_memory_mb(each.config), reverse=True)
-    largest = by_memory[0].config
-    findings = run_checks(largest, Artifacts(tokenizer_name=largest.tokenizer.name))
+    largest = sorted((each.config for each in combinations), key=training_memory_mb, reverse=True)[:jobs]
+    findings = run_checks(largest[0], Artifacts(tokenizer_name=largest[0].tokenizer.name))
     if jobs > 1:
-        needed, free = sum(training_memory_mb(each.config) for each in by_memory[:jobs]), available_memory_mb()
-        remedy = None if free >= needed else f"close other programs, or: make sweep JOBS={jobs - 1}"
-        findings.append(Finding("memory", f"{free:,.0f} MB free, {jobs} jobs need about {needed:,.0f} MB", remedy))
+        findings.append(check_memory(largest, f"make sweep JOBS={jobs - 1}"))
     require(findings)
 
 

@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -54,11 +55,10 @@ def run_checks(config: Config, artifacts: Artifacts) -> list[Finding]:
         _check_python(),
         _check_packages(),
         _check_disk(config, artifacts),
-        _check_memory(config),
-        _check_write_access(artifacts),
+        check_memory([config], less_memory(config)[1]),
         _check_git(),
         _check_dvc(),
-        _check_corpus_source(config, artifacts),
+        _check_corpus(config, artifacts),
         *check_initial_model(config, artifacts),
     ]
 
@@ -114,8 +114,11 @@ def _check_packages() -> Finding:
 
 
 def _check_disk(config: Config, artifacts: Artifacts) -> Finding:
-    needed = max(LEAST_FREE_DISK_MB, _disk_needed_mb(config))
-    free = shutil.disk_usage(_existing(artifacts.root)).free / 1e6
+    root = artifacts.root.absolute()
+    folder = next(folder for folder in (root, *root.parents) if folder.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Finding("disk", f"{folder} is not writable", f"chmod u+wx {folder}")
+    needed, free = max(LEAST_FREE_DISK_MB, _disk_needed_mb(config)), shutil.disk_usage(folder).free / 1e6
     remedy = None if free >= needed else f"free {needed - free:,.0f} MB: make clean, dvc gc --workspace"
     return Finding("disk", f"{free:,.0f} MB free, this configuration needs {needed:,.0f} MB", remedy)
 
@@ -131,16 +134,12 @@ def _disk_needed_mb(config: Config) -> float:
     return raw_books + in_data_and_cache + checkpoints
 
 
-def _check_memory(config: Config) -> Finding:
-    needed, free = training_memory_mb(config), available_memory_mb()
-    remedy = None if free >= needed else f"close other programs, or: {less_memory(config)[1]}"
-    return Finding("memory", f"{free:,.0f} MB free, training needs about {needed:,.0f} MB", remedy)
-
-
-def _check_write_access(artifacts: Artifacts) -> Finding:
-    folder = _existing(artifacts.root).resolve()
-    writable = os.access(folder, os.W_OK | os.X_OK)
-    return Finding("write access", str(folder), None if writable else f"chmod u+wx {folder}")
+def check_memory(trained: Sequence[Config], less: str) -> Finding:
+    """There is memory to train all of these at once; `less` is a command that needs less."""
+    needed, free = sum(map(training_memory_mb, trained)), available_memory_mb()
+    who = f"{len(trained)} jobs need" if len(trained) > 1 else "training needs"
+    remedy = None if free >= needed else f"close other programs, or: {less}"
+    return Finding("memory", f"{free:,.0f} MB free, {who} about {needed:,.0f} MB", remedy)
 
 
 def _check_git() -> Finding:
@@ -161,19 +160,16 @@ def _check_dvc() -> Finding:
     return Finding("dvc", f"{importlib.metadata.version('dvc')} at {command}")
 
 
-def _check_corpus_source(config: Config, artifacts: Artifacts) -> Finding:
+def _check_corpus(config: Config, artifacts: Artifacts) -> Finding:
+    if config.download.source == "primer":
+        return Finding("corpus", "the embedded primer")
     try:
-        if config.download.source == "primer":
-            return Finding("corpus", "the embedded primer")
         if config.download.source == "files":
             files = expand(config.download.files)
             return Finding("corpus", f"{len(files)} file{'s' * (len(files) > 1)}")
-        return _check_books(mirrors_from_environment(), config, artifacts)
+        mirrors = mirrors_from_environment()
     except MinimalLlmError as error:
         return Finding("corpus", error.message, error.remedy)
-
-
-def _check_books(mirrors: tuple[str, ...], config: Config, artifacts: Artifacts) -> Finding:
     if any(artifacts.raw_books.glob("*")):
         return Finding("corpus", f"books downloaded earlier, in {artifacts.raw_books}")
     if mirror := next(filter(_answers, mirrors), None):
@@ -187,12 +183,6 @@ def _check_books(mirrors: tuple[str, ...], config: Config, artifacts: Artifacts)
 def _answers(mirror: str) -> bool:
     parts = urlsplit(mirror)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        with socket.create_connection((parts.hostname or "", port), timeout=MIRROR_TIMEOUT_SECONDS):
-            return True
-    except OSError:
-        return False
-
-
-def _existing(path: Path) -> Path:
-    return next(folder for folder in (path, *path.parents) if folder.exists())
+    with suppress(OSError), socket.create_connection((parts.hostname or "", port), timeout=MIRROR_TIMEOUT_SECONDS):
+        return True
+    return False
