@@ -44,12 +44,13 @@ def run_example(name: str, overrides: Mapping[str, Any], resume: bool | None, jo
     if path == GRID:
         return run_sweep(GRID, jobs, overrides)
     if path.suffix == ".sh":
-        return _run_script(path, overrides)
+        variables = {key.rpartition(".")[2].upper(): str(value) for key, value in overrides.items()}
+        return run_stages(["bash", "-euo", "pipefail", str(path)], os.environ | variables)
     print(f"{name}: {_title(path)}", flush=True)
     recipe = read_recipe(path) | dict(overrides)
     if recipe.get("download.source") == "files" and "download.files_digest" not in overrides:
         recipe["download.files_digest"] = digest(recipe.get("download.files", []))
-    committed = yaml.safe_load(git("show", f"HEAD:./{PARAMS}")) or read_params()  # `make check` reports a missing commit
+    committed = yaml.safe_load(git("show", f"HEAD:./{PARAMS}")) or read_params()  # a missing commit is reported later
     config = parse_config(committed, recipe, origin=str(path))
     changes = _changes(recipe, config)
     return run_pipeline(changes, resume, _experiment_name(name, overrides, changes))
@@ -70,12 +71,6 @@ def _changes(recipe: Mapping[str, Any], config: Config) -> dict[str, Any]:
     for key in reset:
         print(f"{PARAMS}: {key} is reset from {present[key]} to the committed {wanted[key]}", flush=True)
     return {key: wanted[key] for key in [*recipe, *reset]}
-
-
-def _run_script(path: Path, overrides: Mapping[str, Any]) -> int:
-    variables = {key.rpartition(".")[2].upper(): str(value) for key, value in overrides.items()}
-    code = run_stages(["bash", "-euo", "pipefail", str(path)], os.environ | variables)
-    return 128 - code if code < 0 else code
 
 
 def _title(path: Path) -> str:

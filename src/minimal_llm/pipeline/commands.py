@@ -16,7 +16,10 @@ from minimal_llm.common.signals import catch_signals
 
 
 def run_stages(command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
-    """Run DVC, a stage or a script on this terminal and return its exit code. A signal makes a stage save and end."""
+    """Run DVC, a stage or a script on this terminal. A signal makes a stage save and end.
+
+    Return the exit code, which is 128 + N for a command that signal N killed, as in a shell.
+    """
     print(f"$ {shlex.join(command)}", flush=True)
     with catch_signals() as stop:  # a terminal sends SIGINT to the command as well
         process = subprocess.Popen(command, env=environment)
@@ -30,7 +33,8 @@ def run_stages(command: Sequence[str], environment: Mapping[str, str] | None = N
                     receiver.terminate()
 
         signal.signal(signal.SIGTERM, pass_on)
-        return process.wait()
+        code = process.wait()
+    return 128 - code if code < 0 else code
 
 
 def output_of(*command: str, limit_seconds: float | None = None) -> str:

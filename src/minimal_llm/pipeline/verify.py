@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from minimal_llm.common.artifacts import DATA, STAGES, Artifacts
 from minimal_llm.common.config import PARAMS, Config, load_config
@@ -143,12 +141,9 @@ def _conclude(recorded: Stages, stages: Sequence[str], recorded_speed: Any, reco
         kind, machine = "bytes", f"this machine ({', '.join(f'{key} {value}' for key, value in now.items())})"
         rows = [_compare_hash(*out) for stage in stages for out in _hashes(recorded[stage]["outs"]).items()]
     print(f"\nComparing {kind}: the recorded run was made on {machine}.")
-    table = Table("", "recorded", "here", "")
     for row in rows:
-        table.add_row(row.name, row.recorded, row.here, "[green]matches[/]" if row.matches else "[red]differs[/]")
-    Console().print(table)
-    wrong = [row.name for row in rows if not row.matches]
-    if wrong:
+        print(f"  {row.name:28} {row.recorded} recorded, {row.here} here: {'matches' if row.matches else 'DIFFERS'}")
+    if wrong := [row.name for row in rows if not row.matches]:
         raise ValidationError(
             f"NOT verified: {len(wrong)} of {len(rows)} differ, comparing {kind}: {', '.join(wrong)}",
             remedy=f"inspect the new files in {SCRATCH}; to train again and record the result: dvc repro --force",
@@ -191,7 +186,8 @@ def md5_of(path: Path) -> str:
 def _run_stage(stage: str, *flags: str) -> None:
     """Run a stage script as a user does; a signal makes it save and end. Raises as `verify`."""
     code = run_stages(["python", f"stages/{stage}.py", *flags])
-    if code == EXIT_INTERRUPTED or code < 0:
-        raise Interrupted(f"{stage} was {'killed' if code < 0 else 'interrupted'}", remedy="make verify resumes it")
+    if code > 128:
+        how = "interrupted" if code == EXIT_INTERRUPTED else "killed"
+        raise Interrupted(f"{stage} was {how}", remedy="make verify resumes it")
     if code:
         raise SystemExit(code)
