@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -154,6 +155,7 @@ def parse_config(params: Any, overrides: Mapping[str, Any], origin: str = str(PA
     """Return the validated configuration from parsed YAML. Raises the same errors as `load_config`."""
     if not isinstance(params, dict):
         raise ConfigurationError(f"{origin} does not contain parameter sections", remedy=f"git checkout {origin}")
+    params = copy.deepcopy(params)
     for key, value in overrides.items():
         _override(params, key, value)
     try:

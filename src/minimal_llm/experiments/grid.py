@@ -5,7 +5,6 @@ A grid is expanded into the combinations of its values, and all of them are chec
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import itertools
 import json
@@ -96,13 +95,13 @@ def _check_size(path: Path, grid: Mapping[str, Sequence[Any]]) -> None:
 
 def _parse(path: Path, combinations: Sequence[Mapping[str, Any]]) -> list[Config]:
     params = read_params()
-    parse_config(copy.deepcopy(params), {})  # so that an error in params.yaml is not reported as one in the grid
+    parse_config(params, {})  # so that an error in params.yaml is not reported as one in the grid
     configs, problems = [], []
     for overrides in combinations:
         try:
-            config = parse_config(copy.deepcopy(params), overrides, origin=str(path))
+            config = parse_config(params, overrides, origin=str(path))
             if absolute := _absolute_paths(config):
-                config = parse_config(copy.deepcopy(params), {**overrides, **absolute})
+                config = parse_config(params, {**overrides, **absolute})
             configs.append(config)
         except ConfigurationError as error:
             problems += error.message.splitlines()[1:] or [f"  - {error.message}"]
