@@ -158,8 +158,7 @@ def duration(seconds: float) -> str:
 
 def _is_alive(pid: int, started: float) -> bool:
     """Return whether the process that started to log then still exists; its PID may have been reused since."""
-    try:
+    with suppress(psutil.Error):
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= started + 1
-    except psutil.Error:
-        return False
+    return False

@@ -115,12 +115,10 @@ class Sweep:
     def _find_known(self) -> None:
         known: dict[str, Row] = {}
         for name, commit in finished_experiments().items():
-            try:
+            with suppress(ConfigurationError, yaml.YAMLError):  # parameters of another version
                 config = parse_config(yaml.safe_load(git("show", f"{commit}:{PARAMS}")), {})
-            except (ConfigurationError, yaml.YAMLError):  # parameters of another version
-                continue
-            row = Row(name, "known", None, _validation_loss(commit))
-            known |= {identity(config, by_threads): row for by_threads in (True, False)}
+                row = Row(name, "known", None, _validation_loss(commit))
+                known |= {identity(config, by_threads): row for by_threads in (True, False)}
         self._ended = {name: known[c.identity] for name, c in self._combinations.items() if c.identity in known}
         self._queued = [name for name in self._combinations if name not in self._ended]
         told = f"{len(self._combinations)} combinations: {len(self._ended)} known, {len(self._queued)} to run"
@@ -158,11 +156,8 @@ class Sweep:
             (folder / shared).symlink_to(shared.absolute())
 
     def _take_ended(self) -> None:
-        for name, process in list(self._jobs.items()):
-            code, clone = process.poll(), FOLDER / name
-            if code is None:
-                continue
-            del self._jobs[name]
+        for name in [name for name, process in self._jobs.items() if process.poll() is not None]:
+            code, clone = self._jobs.pop(name).returncode, FOLDER / name
             if code == 0:
                 reference = f"refs/exps/{self._commit[:2]}/{self._commit[2:]}/{name}"
                 output_of("git", "fetch", "--quiet", "--no-write-fetch-head", str(clone), f"+{reference}:{reference}")

@@ -48,9 +48,8 @@ def watch() -> int:
     if not console.is_terminal:
         console.print(current(live=False))
         return 0
-    screen = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+    screen = Live(current(live=True), console=console, auto_refresh=False, vertical_overflow="crop")
     with suppress(KeyboardInterrupt), _keyboard() as wants_to_quit, screen:
-        screen.update(current(live=True), refresh=True)
         while not wants_to_quit(REFRESH_SECONDS):
             screen.update(current(live=True), refresh=True)
     return 0
@@ -108,9 +107,9 @@ def _details(run: LiveRun, size: ConsoleDimensions, hint: str) -> RenderableType
     advice = textwrap.wrap(told, size.width)
     rows = max(1, min(MAX_EPOCHS, size.height - OTHER_LINES - len(advice)))
     since = time.strftime("%H:%M", time.localtime(run.start["time"]))
-    origin = f"pid {run.start['pid']}  since {since}  {run.folder.parent}"
+    origin = f"  pid {run.start['pid']}  since {since}  {run.folder.parent}"
     name, state = (f"run {run.folder.name[:8]}  ", "bold"), (run.state, STYLES[run.state])
-    heading = Text.assemble(name, state, f"  {origin}", no_wrap=True, overflow="ellipsis")
+    heading = Text.assemble(name, state, origin, no_wrap=True, overflow="ellipsis")
     parts: list[RenderableType] = [heading, *(Text(line, STYLES[run.state]) for line in advice)]
     (epoch, step), (done, total) = run.position, run.steps
     bar = ProgressBar(total=total, completed=done, width=max(10, min(size.width, 100) - 44))
@@ -135,15 +134,11 @@ def _current(run: LiveRun) -> str:
         ended = time.strftime("%H:%M:%S", time.localtime(run.last["time"]))
         trained = duration(sum(row["seconds"] for row in run.epochs))
         return f"last event at {ended}; {len(run.epochs)} epochs done in {trained}"
-    parts = [f"loss {run.step['loss']:.3f}"] if run.step else []
-    if run.tokens_per_s:
-        parts.append(f"{run.tokens_per_s:,.0f} tokens/s")
-    if run.seconds_left is not None:
-        parts.append(f"{duration(run.seconds_left)} left")
+    _, _, speed, left = Row(run.folder.name, run.state, run).cells()
     silent = time.time() - run.last["time"]
-    if silent > SILENT_SECONDS:
-        parts.append(f"no events for {duration(silent)}")
-    return "  ".join(parts) or "waiting for the first steps; torch.compile delays them"
+    parts = [f"loss {run.step['loss']:.3f}" if run.step else "", speed and f"{speed} tokens/s", left and f"{left} left"]
+    parts += [f"no events for {duration(silent)}"] * (silent > SILENT_SECONDS)
+    return "  ".join(filter(None, parts)) or "waiting for the first steps; torch.compile delays them"
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -21,16 +21,13 @@ def name_freed(name: str) -> Iterator[None]:
 
     DVC refuses a name that is in use, and its `--force` would also retrain what is up to date.
     """
-    commit = finished_experiments().get(name)
-    if commit is None:
-        yield
-        return
-    reference = f"{_folder()}/{name}"
-    git("update-ref", "-d", reference)
+    reference, commit = f"{_folder()}/{name}", finished_experiments().get(name)
+    if commit:
+        git("update-ref", "-d", reference)
     try:
         yield
     finally:
-        if name not in finished_experiments():
+        if commit and name not in finished_experiments():
             git("update-ref", reference, commit)
 
 

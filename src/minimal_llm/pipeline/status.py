@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,8 @@ class StatusFile:
             return
         state = "interrupted" if error.kind == "interrupted" else "failed"
         self._record["phases"][phase] = {"state": state, "seconds": round(seconds, 3)}
-        details = {
-            "phase": phase,
-            "kind": error.kind,
-            "exit_code": error.exit_code,
-            "message": error.message,
-            "remedy": error.remedy,
-            "stderr": stderr,
-        }
+        details = {"phase": phase, "kind": error.kind, "exit_code": error.exit_code}
+        details |= {"message": error.message, "remedy": error.remedy, "stderr": stderr}
         self._write({**self._record, "state": state, "current_phase": phase, "error": details})
 
     def finish_run(self, succeeded: bool) -> dict[str, Any]:
@@ -77,7 +72,9 @@ class StatusFile:
         self._record = record = self.read() or self._record
         phase = record["current_phase"]
         if record["state"] == "running" and phase and not succeeded:  # a killed stage cannot record its own end
-            self.fail_phase(phase, 0.0, _killed(phase), [])
+            told = f"{phase} was killed, by kill -9 or by the system because memory ran out"
+            remedy = "make train resumes from the last checkpoint; if memory ran out: make train BATCH_SIZE=16"
+            self.fail_phase(phase, 0.0, Interrupted(told, remedy=remedy), [])
             return self._record
         if succeeded:
             _skip_pending(record, STAGES)
@@ -99,19 +96,10 @@ def current_run() -> tuple[str, bool]:
     if given := os.environ.get(RUN_VARIABLE):
         return given, True
     for parent in psutil.Process().parents():
-        try:
+        with suppress(psutil.Error):  # it has ended, or belongs to another user
             if any(Path(word).name == "dvc" for word in parent.cmdline()[:3]):
                 return _process_id(parent), True
-        except psutil.Error:  # it has ended, or belongs to another user
-            continue
     return _process_id(psutil.Process()), False
-
-
-def _killed(phase: str) -> MinimalLlmError:
-    return Interrupted(
-        f"{phase} was killed, by kill -9 or by the system because memory ran out",
-        remedy="make train resumes from the last checkpoint; if memory ran out: make train BATCH_SIZE=16",
-    )
 
 
 def _process_id(process: psutil.Process) -> str:
