@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -81,7 +80,7 @@ def _results(run: Run) -> list[str]:
 def _terminal_table(runs: Sequence[Run], heads: list[str], rows: list[list[str]], console: Console) -> Table:
     """Return the table with a column per parameter or, where that is too wide, with one column for all of them."""
     wide = _rich_table(runs, heads, rows)
-    if Measurement.get(console, console.options.update(max_width=10_000), wide).maximum <= console.width:
+    if console.measure(wide, options=console.options.update(max_width=10_000)).maximum <= console.width:
         return wide
     last = len(heads) - len(COLUMNS)
     folded = ["\n".join(map("=".join, zip(heads[2:last], row[2:last], strict=True))) for row in rows]
