@@ -89,7 +89,7 @@ def test_every_combination_runs_once_through_ctrl_c_and_a_killed_sweep(clone: Cl
     assert "another make sweep is running in this repository" in refused
     stopped.signal(signal.SIGINT)
     stopped.signal(signal.SIGINT)
-    printed = stopped.end(-signal.SIGINT, 2)  # by the signal, or by the error of its recipe if that comes first
+    printed = stopped.end(-signal.SIGINT, 2)  # make ends by the signal, or with its recipe's error
     assert "the sweep stopped with 0 of 2 experiments done" in printed
     assert "make sweep with the same variables continues" in printed
     assert experiment_processes(clone) == []
