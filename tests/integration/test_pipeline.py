@@ -38,7 +38,7 @@ def test_an_experiment_runs_only_what_its_parameter_touches_and_can_be_compared(
         "train": "completed",
         "validate": "completed",
     }
-    difference = json.loads(experimental.run("dvc", "metrics", "diff", "--json"))
+    difference = json.loads(experimental.run("dvc", "metrics", "diff", "--all", "--json"))
     assert difference["data/metrics/summary.json"]["best_epoch"] == {"old": 2, "new": 1, "diff": -1}
     assert difference["data/metrics/summary.json"]["val_loss"]["diff"] != 0
     assert "train_minutes" in difference["data/metrics/cost.json"]
