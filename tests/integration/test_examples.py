@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 
 from minimal_llm.common.config import flat
@@ -18,13 +21,30 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return Clone(tmp_path_factory.mktemp("examples"))
 
 
+@dataclass(frozen=True)
+class FirstRun:
+    """What the smallest recipe printed and left, before other tests ran anything in its clone."""
+
+    printed: str
+    parameters: dict[str, Any]
+    configuration: dict[str, Any]
+    state: str
+    languages: set[str]
+
+
 @pytest.fixture(scope="module")
-def printed(clone: Clone) -> str:
-    """What the first run of the smallest recipe prints, after something else was left in params.yaml."""
+def first(clone: Clone) -> FirstRun:
+    """The first run of the smallest recipe, after something else was left in params.yaml."""
     params = clone.folder / "params.yaml"
     before = params.read_text(encoding="utf-8")
     params.write_text(before.replace("weight_decay: 0.1", "weight_decay: 0.7"), encoding="utf-8")
-    return clone.run(*SMALL, limit=LIMIT_SECONDS)
+    return FirstRun(
+        printed=clone.run(*SMALL, limit=LIMIT_SECONDS),
+        parameters=flat(clone.params()),
+        configuration=clone.json("training_metrics.json")["configuration"],
+        state=clone.json("pipeline_status.json")["state"],
+        languages={entry["language"] for entry in clone.json("corpus_manifest.json")["documents"]},
+    )
 
 
 def experiments(clone: Clone) -> dict[str, str]:
@@ -32,25 +52,25 @@ def experiments(clone: Clone) -> dict[str, str]:
     return {name.rpartition("/")[2]: clone.git("rev-parse", name).strip() for name in clone.experiments()}
 
 
-def test_a_recipe_runs_as_an_experiment_of_its_name_on_top_of_what_is_committed(clone: Clone, printed: str) -> None:
-    ran = flat(clone.params())
+def test_a_recipe_runs_as_an_experiment_of_its_name_on_top_of_what_is_committed(clone: Clone, first: FirstRun) -> None:
+    ran = first.parameters
     recipe = read_recipe(clone.folder / "examples" / "custom-corpus.yaml") | {"train.epochs": 1}
     assert {key: ran[key] for key in recipe} == recipe
     assert ran["train.weight_decay"] == 0.1
-    assert "params.yaml: train.weight_decay is reset from 0.7 to the committed 0.1" in printed
-    assert clone.json("training_metrics.json")["configuration"]["train.epochs"] == 1
-    assert clone.json("pipeline_status.json")["state"] == "succeeded"
-    assert {entry["language"] for entry in clone.json("corpus_manifest.json")["documents"]} == {"en", "es"}
-    assert "experiment: custom-corpus-epochs-1" in printed
+    assert "params.yaml: train.weight_decay is reset from 0.7 to the committed 0.1" in first.printed
+    assert first.configuration["train.epochs"] == 1
+    assert first.state == "succeeded"
+    assert first.languages == {"en", "es"}
+    assert "experiment: custom-corpus-epochs-1" in first.printed
     assert experiments(clone).keys() == {"custom-corpus-epochs-1"}
 
 
-def test_an_example_that_ran_before_does_nothing_again_and_keeps_its_experiment(clone: Clone, printed: str) -> None:
+def test_an_example_that_ran_before_does_nothing_again_and_keeps_its_experiment(clone: Clone, first: FirstRun) -> None:
     assert "Nothing to do" in clone.run(*SMALL)
     assert experiments(clone).keys() == {"custom-corpus-epochs-1"}
 
 
-def test_an_example_that_fails_leaves_the_experiment_that_was_there(clone: Clone, printed: str) -> None:
+def test_an_example_that_fails_leaves_the_experiment_that_was_there(clone: Clone, first: FirstRun) -> None:
     before = experiments(clone)
     script = clone.folder / "stages" / "train.py"
     good = script.read_text(encoding="utf-8")
