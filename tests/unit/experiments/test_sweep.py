@@ -18,7 +18,8 @@ from minimal_llm.experiments.live_runs import STYLES
 from minimal_llm.experiments.sweep import DISPLAY_ORDER, GRID, MARK, run_sweep, stop_processes
 
 IGNORES_SIGINT = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); time.sleep(60)"
-OBEYS_SIGINT = "import time; print(flush=True); time.sleep(60)"
+# A process inherits an ignored SIGINT, for example from a shell that started the tests in the background.
+OBEYS_SIGINT = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL); print(flush=True); time.sleep(60)"
 
 
 @contextmanager
