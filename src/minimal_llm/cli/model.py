@@ -29,6 +29,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 def info(options: argparse.Namespace) -> int:
     """Print what a model is and how it was trained; return 0. Raises as `load_runtime`."""
+    from minimal_llm.common.files import size_of
     from minimal_llm.inference.runtime import load_runtime
 
     runtime = load_runtime(options.model, threads=1)
@@ -37,7 +38,7 @@ def info(options: argparse.Namespace) -> int:
         "engine": runtime.engine,
         **runtime.description,
         "tokenizer_sha256": runtime.tokenizer.sha256,
-        "file_mb": round(_size(options.model) / 1e6, 2),
+        "file_mb": round(size_of(options.model) / 1e6, 2),
         **_training_result(options.model.parent),
     }
     if options.json:
@@ -70,17 +71,14 @@ def bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def _size(model: Path) -> int:
-    files = model.rglob("*") if model.is_dir() else [model]
-    return sum(path.stat().st_size for path in files if path.is_file())
-
-
 def _training_result(folder: Path) -> dict[str, Any]:
     """Return the main results of the training run whose metrics are in the model's folder, if they are."""
+    from minimal_llm.common.files import read_json
+
     path = folder / "training_metrics.json"
     if not path.exists():
         return {}
-    metrics = json.loads(path.read_text(encoding="utf-8"))
+    metrics = read_json(path)
     final = metrics["final_metrics"]
     names = ("parameters", "epochs", "best_epoch", "val_loss", "val_perplexity", "val_bits_per_byte")
     corpus = metrics["corpus"]["source"] + (" (fallback)" if metrics["corpus"]["fallback"] else "")

@@ -35,7 +35,7 @@ from minimal_llm.pipeline.commands import git, output_of
 from minimal_llm.pipeline.memory_estimate import training_memory_mb
 from minimal_llm.pipeline.overrides import dvc_command
 from minimal_llm.pipeline.preflight import check_memory, require, run_checks
-from minimal_llm.pipeline.references import finished_experiments
+from minimal_llm.pipeline.references import experiments_of, finished_experiments
 
 GRID = Path("examples/sweep.yaml")
 FOLDER = Path("runs/sweep")  # NAME/: the clone of an experiment in progress; NAME.log: its output
@@ -159,7 +159,7 @@ class Sweep:
         for name in [name for name, process in self._jobs.items() if process.poll() is not None]:
             code, clone = self._jobs.pop(name).returncode, FOLDER / name
             if code == 0:
-                reference = f"refs/exps/{self._commit[:2]}/{self._commit[2:]}/{name}"
+                reference = f"{experiments_of(self._commit)}/{name}"
                 output_of("git", "fetch", "--quiet", "--no-write-fetch-head", str(clone), f"+{reference}:{reference}")
                 self._ended[name] = Row(name, "done", self._runs.get(name), _validation_loss(reference))
             else:

@@ -31,6 +31,11 @@ def name_freed(name: str) -> Iterator[None]:
             git("update-ref", reference, commit)
 
 
+def experiments_of(commit: str) -> str:
+    """Return the folder of the references of experiments that started from a commit."""
+    return f"refs/exps/{commit[:2]}/{commit[2:]}"
+
+
 def _folder() -> str:
     head = git("rev-parse", "--verify", "--quiet", "HEAD").strip()
-    return f"refs/exps/{head[:2]}/{head[2:]}" if head else ""
+    return experiments_of(head) if head else ""
