@@ -10,14 +10,25 @@ from pathlib import Path
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import load_config
 from minimal_llm.common.files import readable_size, size_of
+from minimal_llm.pipeline.busy import sole_run
 from minimal_llm.pipeline.commands import git
 
 CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache")
 
 
 def clean() -> int:
-    """Delete the caches of development tools at once and ask about the rest, group by group; return 0."""
+    """Delete the caches of development tools at once and ask about the rest, group by group; return 0.
+
+    Raises:
+        ConfigurationError: a run is using what would be deleted.
+    """
     delete(map(Path, CACHES))
+    with sole_run(Artifacts().root):
+        _ask_group_by_group()
+    return 0
+
+
+def _ask_group_by_group() -> None:
     tracked = git("ls-files", "-z").split("\0")
     for name, paths in deletable(Artifacts(tokenizer_name=load_config().tokenizer.name)).items():
         found = [path for path in paths if path.exists() and str(path) not in tracked]
@@ -29,7 +40,6 @@ def clean() -> int:
         print(f"Delete {name}, {readable_size(sum(map(size_of, found)))}? [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             delete(found)
-    return 0
 
 
 def deletable(artifacts: Artifacts) -> dict[str, list[Path]]:

@@ -13,6 +13,7 @@ from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import load_config
 from minimal_llm.common.files import read_json
 from minimal_llm.common.unfinished_runs import UnfinishedRun, discard, unfinished_runs
+from minimal_llm.pipeline.busy import sole_run
 from minimal_llm.pipeline.commands import run_stages
 from minimal_llm.pipeline.overrides import dvc_command
 from minimal_llm.pipeline.preflight import require, run_checks
@@ -32,8 +33,14 @@ def run_pipeline(overrides: Mapping[str, Any], resume: bool | None = None, exper
     config = load_config(overrides=overrides)
     artifacts = Artifacts(tokenizer_name=config.tokenizer.name)
     require(run_checks(config, artifacts))
-    _settle_unfinished_run(unfinished_runs(artifacts.checkpoints, config), resume)
     command = dvc_command(config, overrides, experiment)
+    with sole_run(artifacts.root):
+        _settle_unfinished_run(unfinished_runs(artifacts.checkpoints, config), resume)
+        return _run(command, artifacts, experiment)
+
+
+def _run(command: Sequence[str], artifacts: Artifacts, experiment: str) -> int:
+    """Run DVC and report how it ended; return 0 or the failed stage's code."""
     run = str(uuid.uuid4())
     status = StatusFile(artifacts.status)
     status.start_run(run, shlex.join(command))

@@ -9,7 +9,8 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn, TextIO, get_origin
@@ -27,6 +28,8 @@ from minimal_llm.common.errors import (
     TrainingError,
     ValidationError,
 )
+from minimal_llm.pipeline.busy import held, stage_refusal
+from minimal_llm.pipeline.inputs import inputs_for_dvc, require_unchanged
 from minimal_llm.pipeline.memory_estimate import less_memory, training_memory_mb
 from minimal_llm.pipeline.status import StatusFile
 
@@ -79,9 +82,12 @@ def run_stage(
     started = time.monotonic()
     _handle_signals(_interrupt_once)
     try:
-        status.start_phase(name)
-        work(config, inputs, outputs)
-        _handle_signals(signal.SIG_IGN)  # everything is made: nothing is left to interrupt
+        with _sole_stage(name, outputs, status):
+            status.start_phase(name)
+            before = inputs_for_dvc(name)
+            work(config, inputs, outputs)
+            _handle_signals(signal.SIG_IGN)  # everything is made: nothing is left to interrupt
+            require_unchanged(name, before)
     except (Exception, KeyboardInterrupt) as error:
         known = explain(error, name, config)
         if known.kind == "internal":
@@ -91,6 +97,20 @@ def run_stage(
         return code
     status.complete_phase(name, time.monotonic() - started, outputs)
     return 0
+
+
+@contextmanager
+def _sole_stage(name: str, outputs: Artifacts, status: StatusFile) -> Iterator[None]:
+    """Keep other stages from writing into the folder of the outputs during the block: DVC that was killed leaves one.
+
+    Raises:
+        MinimalLlmError: another stage is at work there; its status record stays.
+    """
+    outputs.root.mkdir(parents=True, exist_ok=True)
+    with held(outputs.root) as free:
+        if not free:
+            raise stage_refusal(outputs.root, status.read(), _STAGE_ERRORS[name])
+        yield
 
 
 def run_check(work: Callable[[], None]) -> int:

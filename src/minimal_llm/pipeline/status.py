@@ -63,15 +63,19 @@ class StatusFile:
             return
         state = "interrupted" if error.kind == "interrupted" else "failed"
         self._record["phases"][phase] = {"state": state, "seconds": round(seconds, 3)}
-        details = {"phase": phase, "kind": error.kind, "exit_code": error.exit_code}
-        details |= {"message": error.message, "remedy": error.remedy, "stderr": stderr}
+        details = _details(phase, error, stderr)
         self._write({**self._record, "state": state, "current_phase": phase, "error": details})
 
     def finish_run(self, succeeded: bool) -> dict[str, Any]:
         """Close the record of a run and return it: in a success, what did not run was up to date."""
         self._record = record = self.read() or self._record
         phase = record["current_phase"]
-        if record["state"] == "running" and phase and not succeeded:  # a killed stage cannot record its own end
+        if record["state"] == "running" and phase and not succeeded:
+            pid = record["phases"][phase]["pid"]
+            if _is_alive(pid):  # it records its own end
+                told = f"DVC was killed, but stage {phase} (pid {pid}) is still running"
+                remedy = f"wait for it to end, or stop it: kill {pid}; then: make train"
+                return {**record, "state": "interrupted", "error": _details(phase, Interrupted(told, remedy=remedy), [])}
             told = f"{phase} was killed, by kill -9 or by the system because memory ran out"
             remedy = "make train resumes from the last checkpoint; if memory ran out: make train BATCH_SIZE=16"
             self.fail_phase(phase, 0.0, Interrupted(told, remedy=remedy), [])
@@ -104,6 +108,17 @@ def current_run() -> tuple[str, bool]:
 
 def _process_id(process: psutil.Process) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{process.pid}/{process.create_time()}"))
+
+
+def _details(phase: str, error: MinimalLlmError, stderr: list[str]) -> dict[str, Any]:
+    details = {"phase": phase, "kind": error.kind, "exit_code": error.exit_code}
+    return {**details, "message": error.message, "remedy": error.remedy, "stderr": stderr}
+
+
+def _is_alive(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _empty_phases() -> dict[str, Any]:

@@ -1,0 +1,125 @@
+"""Who is at work here. A second run is refused before it changes anything, with the process id of the first."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from minimal_llm.common.errors import ConfigurationError, MinimalLlmError
+from minimal_llm.common.files import read_record
+
+try:
+    import fcntl
+except ImportError:  # Windows: nobody is refused
+    fcntl = None  # type: ignore[assignment]
+
+RUN = Path(".dvc/tmp/make_train.pid")
+RWLOCK = Path(".dvc/tmp/rwlock")  # where DVC records which of its processes use which files
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Hold a file or folder for this process, and yield whether no other one does; its end, however it ends, frees it.
+
+    Raises:
+        OSError: it does not exist or cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system that has no locks: nobody is refused
+        pass
+    return True
+
+
+@contextmanager
+def sole_run(data: Path) -> Iterator[None]:
+    """Keep others from running the pipeline in this clone, or deleting its results, during the block.
+
+    Raises:
+        ConfigurationError: another one does, or a stage that outlived one is at work in the folder `data`; or what
+            DVC or git left when they were killed is in the way.
+    """
+    try:
+        RUN.parent.mkdir(parents=True, exist_ok=True)
+        RUN.touch()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{RUN} cannot be written: {error.strerror}", remedy="make .dvc writable, with some space left (df -h .dvc)"
+        ) from error
+    with held(RUN) as free:
+        if not free:
+            raise refusal(RUN.read_text(encoding="ascii").strip() or "unknown", "is running the pipeline")
+        RUN.write_text(f"{os.getpid()}\n", encoding="ascii")
+        _require_no_stage(data)
+        _require_no_dvc()
+        yield
+
+
+def refusal(pid: object, doing: str, error: type[MinimalLlmError] = ConfigurationError) -> MinimalLlmError:
+    """Return the error that another process is `doing` what this one was to do."""
+    return error(
+        f"another process (pid {pid}) {doing}", remedy=f"wait for it to end, or stop it: kill {pid}", kind="configuration"
+    )
+
+
+def stage_refusal(
+    data: Path, record: dict[str, Any], error: type[MinimalLlmError] = ConfigurationError
+) -> MinimalLlmError:
+    """Return the error that another stage is at work in the folder `data`, whose status record is given."""
+    phase = record.get("current_phase")
+    pid = record["phases"][phase].get("pid", "unknown") if phase else "unknown"
+    return refusal(pid, f"is running stage {phase or 'unknown'} in {data}", error)
+
+
+def _require_no_stage(data: Path) -> None:
+    if not data.is_dir():
+        return
+    with held(data) as free:
+        if not free:
+            raise stage_refusal(data, read_record(data / "pipeline_status.json"))
+
+
+def _require_no_dvc() -> None:
+    """Raise ConfigurationError if DVC is at work here, or if what was killed left a lock that DVC would stop at."""
+    try:
+        locks = json.loads(RWLOCK.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{RWLOCK} is damaged, because DVC was killed while it wrote it",
+            remedy=f"rm {RWLOCK}, then the same command again",
+        ) from error
+    written, read = locks.get("write", {}).values(), locks.get("read", {}).values()
+    for pid in {each["pid"] for each in (*written, *(each for several in read for each in several))}:
+        try:
+            command = psutil.Process(pid).cmdline()
+        except psutil.Error:
+            command = []
+        if not command:  # it was killed: DVC finds that out itself
+            continue
+        if any(Path(word).name == "dvc" for word in command[:3]):
+            raise refusal(pid, f"is using the files of the pipeline: {' '.join(command[-3:])}")
+        raise ConfigurationError(
+            f"{RWLOCK} was left by a DVC that was killed, and its process id {pid} is now that of another program: "
+            f"{shlex.join(command[:3])}",
+            remedy=f"rm {RWLOCK}, then the same command again",
+        )
