@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import pexpect
 import psutil
@@ -18,7 +16,7 @@ import yaml
 
 from tests.support.campaign import Count
 from tests.support.clone import Clone, needs_venv
-from tests.support.disturbed_runs import Started, before, results, start
+from tests.support.disturbed_runs import Started, kill, read_lock, start
 from tests.support.training_runs import outcome
 
 pytestmark = needs_venv
@@ -61,6 +59,7 @@ def assert_equals_a_quiet_run(clone: Clone, folder: Path) -> None:
     assert outcome(clone.folder / "data") == outcome(folder)
 
 
+@pytest.mark.long
 def test_a_second_run_in_a_clone_is_refused_with_the_pid_of_the_first_which_ends_as_if_it_had_been_alone(
     running: tuple[Clone, Started], tmp_path: Path, count: Count
 ) -> None:
@@ -88,3 +87,107 @@ def test_a_second_run_in_a_clone_is_refused_with_the_pid_of_the_first_which_ends
     assert_equals_a_quiet_run(clone, tmp_path / "quiet")
     told = "the second is refused with the pid of the first, whose results are those of a run alone"
     count(AREA, "make train, make example, make clean, dvc repro or a stage script beside make train", told, 6)
+
+
+def edit(clone: Clone, name: str, old: str, new: str) -> None:
+    path = clone.folder / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "told"),
+    [
+        ("params.yaml", "learning_rate: 0.002", "learning_rate: 0.001", "params.yaml: train.learning_rate"),
+        ("src/minimal_llm/training/schedule.py", "What changes", "What varies", "src/minimal_llm/training/schedule.py"),
+    ],
+    ids=["a parameter", "code"],
+)
+@pytest.mark.long
+def test_inputs_that_change_under_a_running_stage_are_told_and_never_recorded_for_its_result(
+    experimental: Clone, tmp_path: Path, count: Count, name: str, old: str, new: str, told: str
+) -> None:
+    edit_epochs(experimental, 12)
+    started = start(experimental, "dvc", "repro")
+    wait_for_epoch(started)
+    edit(experimental, name, old, new)
+    edit(experimental, "src/minimal_llm/common/errors.py", "Errors that", "All errors that")  # shapes no result
+    assert started.wait() == 255
+    assert f"changed while train was running: {told}. Its result is not recorded" in started.printed
+    assert "make train" in started.printed
+    recorded = read_lock(experimental)["stages"]["train"]["params"]["params.yaml"]
+    assert (recorded["train.epochs"], recorded["train.learning_rate"]) == (2, 0.002), "recorded all the same"
+    edit(experimental, name, new, old)
+    experimental.run("make", "train")
+    assert_equals_a_quiet_run(experimental, tmp_path / "quiet")
+    count(AREA, "params.yaml or code edited while a stage runs", "told by name; nothing recorded under wrong values")
+
+
+@pytest.mark.long
+def test_an_experiment_beside_make_train_is_refused_and_its_parameters_are_not_recorded_for_the_first_run(
+    running: tuple[Clone, Started], tmp_path: Path, count: Count
+) -> None:
+    clone, first = running
+    assert "is busy, it is being blocked by" in clone.run("dvc", "exp", "run", "-S", "train.epochs=3", code=255)
+    assert clone.params()["train"]["epochs"] == 3, "DVC does not edit params.yaml any more: this test can go"
+    assert first.wait() != 0
+    assert "changed while train was running: params.yaml: train.epochs" in first.printed
+    edit_epochs(clone, 12)
+    clone.run("make", "train")
+    assert_equals_a_quiet_run(clone, tmp_path / "quiet")
+    told = "refused by DVC, which leaves its values in params.yaml; the first run tells so and records nothing wrong"
+    count(AREA, "dvc exp run beside make train", told)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ends_by", ["itself", "kill"])
+def test_a_trainer_whose_dvc_was_killed_is_named_by_the_next_make_train_and_nothing_is_trained_twice(
+    running: tuple[Clone, Started], tmp_path: Path, count: Count, ends_by: str
+) -> None:
+    clone, first = running
+    trainer = clone.json("pipeline_status.json")["phases"]["train"]["pid"]
+    kill(first, "dvc", "train")
+    first.process.wait()
+    assert f"DVC was killed, but stage train (pid {trainer}) is still running" in first.printed
+    assert f"kill {trainer}" in first.printed
+    printed = clone.run("make", "train", code=2)
+    assert f"another process (pid {trainer}) is running stage train in data" in printed
+    assert "Running stage" not in printed
+    assert f"another process (pid {trainer})" in clone.run("dvc", "repro", code=255)
+    if ends_by == "kill":
+        psutil.Process(trainer).terminate()
+    first.wait()
+    log = next((clone.folder / "data" / "checkpoints").glob("*/log.jsonl"))
+    trained = [line for line in log.read_text().splitlines() if '"epoch"' in line and '"event": "epoch"' in line]
+    printed = clone.run("make", "train")
+    assert_equals_a_quiet_run(clone, tmp_path / "quiet")
+    if ends_by == "kill":
+        assert "Resuming from epoch" in printed
+    else:
+        assert len(trained) == 12
+    told = "the next make train names the stage that lives on, with its pid, and what to do"
+    count(AREA, "dvc killed alone: its stage lives on", told)
+
+
+@pytest.mark.parametrize("left", ["damaged", "of a process that is another program now", "of a dead process"])
+def test_what_a_killed_dvc_left_behind_is_told_with_its_remedy_or_does_no_harm(
+    trained: Clone, count: Count, left: str
+) -> None:
+    rwlock = trained.folder / ".dvc" / "tmp" / "rwlock"
+    sleeper = subprocess.Popen(["sleep", "600"])
+    owner = {"pid": sleeper.pid, "cmd": "dvc repro"}
+    content = json.dumps({"write": {str(trained.folder / "data" / "best_model.pt"): owner}, "read": {}})
+    if left == "of a dead process":
+        sleeper.kill()
+        sleeper.wait()
+    rwlock.write_text(content[:-20] if left == "damaged" else content, encoding="utf-8")
+    if left != "of a dead process":
+        printed = trained.run("make", "train", code=2)
+        assert "rm .dvc/tmp/rwlock, then the same command again" in printed
+        assert "Running stage" not in printed
+        rwlock.unlink()
+    assert "Nothing to do" in trained.run("make", "train")
+    sleeper.kill()
+    sleeper.wait()
+    count(AREA, f"a lock of DVC left {left}", "told with its remedy, or cleared", 1)

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,24 +39,15 @@ VOLATILE = frozenset(
 )
 
 
-def made_by(stages: Iterable[str]) -> list[Path]:
-    """Return the outputs of some stages."""
-    found: list[Path] = []
-    for stage in stages:
-        found += [ARTIFACTS.parameters_checked] if stage == "parameters" else ARTIFACTS.outputs(stage)
-    return found
-
-
 def before(stage: str, finished: Clone, folder: Path) -> Clone:
     """Return a copy of a finished clone in which this stage and all later ones have never run."""
     clone = finished.copy_to(folder)
     rest = ALL_STAGES[ALL_STAGES.index(stage) :]
     lock = read_lock(clone)
-    for name in rest:
-        del lock["stages"][name]
+    for entry in (entry for name in rest for entry in lock["stages"].pop(name)["outs"]):
+        made = folder / entry["path"]
+        shutil.rmtree(made) if made.is_dir() else made.unlink()
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False), encoding="utf-8")
-    for path in (folder / made for made in made_by(rest)):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in (folder / ".dvc" / "cache", folder / ".dvc" / "tmp", folder / ARTIFACTS.checkpoints):
         shutil.rmtree(path, ignore_errors=True)
     (folder / ARTIFACTS.status).unlink()
@@ -175,17 +165,17 @@ def duration(stage: str, finished: Clone) -> float:
 
 
 def kill(started: Started, victim: str, stage: str) -> bool:
-    """Kill -9 a part of a running `make train`; return False if there is none any more."""
+    """Kill -9 a part of a running `make train`, and return whether it was still there."""
+    if started.process.poll() is not None:
+        return False
     if victim == "everything":
-        with suppress(ProcessLookupError):
-            os.killpg(started.process.pid, signal.SIGKILL)
-    else:
-        found = started.find({"stage": f"{stage}.py", "dvc": "dvc", "make": "make"}[victim])
-        if found is None:
-            return False
+        os.killpg(started.process.pid, signal.SIGKILL)
+        return True
+    found = started.find({"stage": f"{stage}.py"}.get(victim, victim))
+    if found is not None:
         with suppress(psutil.NoSuchProcess):
             found.kill()
-    return True
+    return found is not None
 
 
 def pid_told(printed: str) -> int | None:

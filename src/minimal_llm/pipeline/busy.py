@@ -76,7 +76,9 @@ def sole_run(data: Path) -> Iterator[None]:
 def refusal(pid: object, doing: str, error: type[MinimalLlmError] = ConfigurationError) -> MinimalLlmError:
     """Return the error that another process is `doing` what this one was to do."""
     return error(
-        f"another process (pid {pid}) {doing}", remedy=f"wait for it to end, or stop it: kill {pid}", kind="configuration"
+        f"another process (pid {pid}) {doing}",
+        remedy=f"wait for it to end, or stop it: kill {pid}",
+        kind="configuration",
     )
 
 

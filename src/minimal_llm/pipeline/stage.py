@@ -29,9 +29,9 @@ from minimal_llm.common.errors import (
     ValidationError,
 )
 from minimal_llm.pipeline.busy import held, stage_refusal
-from minimal_llm.pipeline.inputs import inputs_for_dvc, require_unchanged
 from minimal_llm.pipeline.memory_estimate import less_memory, training_memory_mb
 from minimal_llm.pipeline.status import StatusFile
+from minimal_llm.pipeline.unchanged import inputs_for_dvc, require_unchanged
 
 # In this order: torch's allocator, oneDNN inside a matmul (two), the C++ runtime, CUDA, the library loader
 ALLOCATOR_FAILURES = (

@@ -75,7 +75,11 @@ class StatusFile:
             if _is_alive(pid):  # it records its own end
                 told = f"DVC was killed, but stage {phase} (pid {pid}) is still running"
                 remedy = f"wait for it to end, or stop it: kill {pid}; then: make train"
-                return {**record, "state": "interrupted", "error": _details(phase, Interrupted(told, remedy=remedy), [])}
+                return {
+                    **record,
+                    "state": "interrupted",
+                    "error": _details(phase, Interrupted(told, remedy=remedy), []),
+                }
             told = f"{phase} was killed, by kill -9 or by the system because memory ran out"
             remedy = "make train resumes from the last checkpoint; if memory ran out: make train BATCH_SIZE=16"
             self.fail_phase(phase, 0.0, Interrupted(told, remedy=remedy), [])

@@ -45,8 +45,8 @@ def require_unchanged(stage: str, before: dict[str, Any]) -> None:
     now = inputs_for_dvc(stage)
     if changed := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
         raise ConfigurationError(
-            f"changed while {stage} was running: {', '.join(changed)}. DVC would record its result as made from what is "
-            "there now, so it is not recorded",
+            f"changed while {stage} was running: {', '.join(changed)}. Its result is not recorded, because DVC would "
+            "record it as made from what is there now",
             remedy=f"undo the change (git diff {PARAMS} src), or keep it, then: make train",
         )
 
