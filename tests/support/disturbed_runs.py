@@ -142,9 +142,9 @@ class Started:
         self.process.wait()
 
 
-def start(clone: Clone, *command: str, **variables: str) -> Started:
-    """Start a command in a clone, in a session of its own."""
-    log = clone.folder.parent / f"{clone.folder.name}.{time.monotonic_ns()}.log"
+def start(clone: Clone, *command: str, logs: Path | None = None, **variables: str) -> Started:
+    """Start a command in a clone, in a session of its own; what it prints goes to a file in `logs`."""
+    log = (logs or clone.folder.parent) / f"{clone.folder.name}.{time.monotonic_ns()}.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
             command,

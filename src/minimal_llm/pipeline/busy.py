@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ except ImportError:  # Windows: nobody is refused
     fcntl = None  # type: ignore[assignment]
 
 RUN = Path(".dvc/tmp/make_train.pid")
+SECONDS_TO_WRITE = 0.5
 RWLOCK = Path(".dvc/tmp/rwlock")  # where DVC records which of its processes use which files
 
 
@@ -54,8 +56,7 @@ def sole_run(data: Path) -> Iterator[None]:
     """Keep others from running the pipeline in this clone, or deleting its results, during the block.
 
     Raises:
-        ConfigurationError: another one does, or a stage that outlived one is at work in the folder `data`; or what
-            DVC or git left when they were killed is in the way.
+        ConfigurationError: another one does, or a stage that outlived one is at work in the folder `data`.
     """
     try:
         RUN.parent.mkdir(parents=True, exist_ok=True)
@@ -100,28 +101,33 @@ def _require_no_stage(data: Path) -> None:
 
 
 def _require_no_dvc() -> None:
-    """Raise ConfigurationError if DVC is at work here, or if what was killed left a lock that DVC would stop at."""
-    try:
-        locks = json.loads(RWLOCK.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{RWLOCK} is damaged, because DVC was killed while it wrote it",
-            remedy=f"rm {RWLOCK}, then the same command again",
-        ) from error
-    written, read = locks.get("write", {}).values(), locks.get("read", {}).values()
-    for pid in {each["pid"] for each in (*written, *(each for several in read for each in several))}:
-        try:
-            command = psutil.Process(pid).cmdline()
-        except psutil.Error:
-            command = []
-        if not command:  # it was killed: DVC finds that out itself
-            continue
+    """Raise ConfigurationError if DVC is at work here; delete the lock that a killed one left and DVC would stop at."""
+    holders = _holders()
+    if holders is None:  # being written just now, or cut off by a kill or a full disk
+        time.sleep(SECONDS_TO_WRITE)
+        holders = _holders()
+    existing = {pid: _command(pid) for pid in holders or () if psutil.pid_exists(pid)}
+    for pid, command in existing.items():
         if any(Path(word).name == "dvc" for word in command[:3]):
             raise refusal(pid, f"is using the files of the pipeline: {' '.join(command[-3:])}")
-        raise ConfigurationError(
-            f"{RWLOCK} was left by a DVC that was killed, and its process id {pid} is now that of another program: "
-            f"{shlex.join(command[:3])}",
-            remedy=f"rm {RWLOCK}, then the same command again",
-        )
+    if holders is None or existing:  # another program has the process id, or nobody has taken note of its end
+        RWLOCK.unlink(missing_ok=True)
+        print(f"Deleted {RWLOCK}, which a DVC that was killed had left.", file=sys.stderr)
+
+
+def _holders() -> set[int] | None:
+    """Return the ids of the processes that DVC says are using files, or None if the file that says so is damaged."""
+    try:
+        locks = json.loads(RWLOCK.read_text(encoding="utf-8"))
+        written, read = locks.get("write", {}).values(), locks.get("read", {}).values()
+        return {int(each["pid"]) for each in (*written, *(each for several in read for each in several))}
+    except FileNotFoundError:
+        return set()
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
+
+
+def _command(pid: int) -> list[str]:
+    with suppress(psutil.Error):
+        return psutil.Process(pid).cmdline()
+    return []  # a zombie: it has ended, but its parent does not ask how, as in a container whose first process is sleep

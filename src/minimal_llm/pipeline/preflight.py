@@ -116,6 +116,8 @@ def _check_packages() -> Finding:
 def _check_disk(config: Config, artifacts: Artifacts) -> Finding:
     root = artifacts.root.absolute()
     folder = next(folder for folder in (root, *root.parents) if folder.exists())
+    if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return Finding("disk", f"{folder} is on a read-only file system", "mount it writable")
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding("disk", f"{folder} is not writable", f"chmod u+wx {folder}")
     needed, free = max(LEAST_FREE_DISK_MB, _disk_needed_mb(config)), shutil.disk_usage(folder).free / 1e6

@@ -27,6 +27,7 @@ from minimal_llm.common.errors import (
     TokenizerError,
     TrainingError,
     ValidationError,
+    file_error,
 )
 from minimal_llm.pipeline.busy import held, stage_refusal
 from minimal_llm.pipeline.memory_estimate import less_memory, training_memory_mb
@@ -89,7 +90,7 @@ def run_stage(
             _handle_signals(signal.SIG_IGN)  # everything is made: nothing is left to interrupt
             require_unchanged(name, before)
     except (Exception, KeyboardInterrupt) as error:
-        known = explain(error, name, config)
+        known = explain(error, name, config, outputs.root)
         if known.kind == "internal":
             traceback.print_exc()
         code = report(known)
@@ -150,7 +151,7 @@ class StderrTail:
         return getattr(self._stream, name)
 
 
-def explain(error: BaseException, stage: str, config: Config) -> MinimalLlmError:
+def explain(error: BaseException, stage: str, config: Config, folder: Path = DATA) -> MinimalLlmError:
     """Return an error of this project for any error; one that the user did not cause is of kind `internal`."""
     failure = _STAGE_ERRORS[stage]
     if isinstance(error, MinimalLlmError):
@@ -163,14 +164,8 @@ def explain(error: BaseException, stage: str, config: Config) -> MinimalLlmError
             change, remedy = less_memory(config)
             message += f": {change} (training needs about {training_memory_mb(config):,.0f} MB)"
         return failure(message, remedy=remedy, kind="out_of_memory")
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return failure(
-            f"the disk is full: {error.filename}",
-            remedy="free some space (df -h), then run it again",
-            kind="disk_space",
-        )
     if isinstance(error, OSError):
-        return failure(f"{error.filename}: {error.strerror}", remedy="make check", kind="configuration")
+        return file_error(error, failure, folder)
     return failure(f"{type(error).__name__}: {error}", remedy="this is a bug: please report it", kind="internal")
 
 

@@ -71,8 +71,8 @@ class StatusFile:
         self._record = record = self.read() or self._record
         phase = record["current_phase"]
         if record["state"] == "running" and phase and not succeeded:
-            pid = record["phases"][phase]["pid"]
-            if _is_alive(pid):  # it records its own end
+            pid = record["phases"][phase].get("pid")
+            if pid and _is_alive(pid):  # it records its own end
                 told = f"DVC was killed, but stage {phase} (pid {pid}) is still running"
                 remedy = f"wait for it to end, or stop it: kill {pid}; then: make train"
                 return {

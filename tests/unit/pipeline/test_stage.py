@@ -98,6 +98,8 @@ def test_the_corpus_path_of_the_download_stage_sets_source_files_and_digest(
         (MemoryError(), "tokenizer", 3, "out_of_memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "train", 4, "out_of_memory"),
         (OSError(errno.ENOSPC, "No space left on device", "x"), "train", 4, "disk_space"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "x"), "tokenizer", 3, "disk_space"),
+        (OSError(errno.EFBIG, "File too large", "x"), "download", 2, "disk_space"),
         (OSError(errno.EACCES, "Permission denied", "x"), "validate", 5, "configuration"),
         (ZeroDivisionError(), "download", 2, "internal"),
         (ConfigurationError("m", remedy="r"), "train", 1, "configuration"),
