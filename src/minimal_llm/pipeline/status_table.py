@@ -12,9 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from minimal_llm.common.artifacts import STAGES, Artifacts
+from minimal_llm.common.config import PARAMS
 from minimal_llm.common.files import readable_size
+from minimal_llm.pipeline.commands import git
 from minimal_llm.pipeline.status import StatusFile
 
+# With HEAD, because DVC that was killed leaves its changes in the index
+UNDO = f"git checkout HEAD -- {PARAMS} dvc.lock data && dvc checkout"
 COLORS = {"completed": "green", "skipped": "cyan", "running": "yellow", "failed": "red", "interrupted": "red"}
 
 
@@ -29,6 +33,9 @@ def show_status() -> int:
             console.print(f"{error['message']}\n  What to do: {error['remedy']}", markup=False, highlight=False)
     else:
         console.print("No run yet. To start one: make train")
+    if git("diff", "HEAD", "--name-only", "--", str(PARAMS)):
+        told = f"\n{PARAMS} differs from the last commit: git diff HEAD {PARAMS}\n  If an experiment left it so: {UNDO}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     console.print("\ndvc status", style="bold")
     subprocess.run(["dvc", "status"], check=False)
     return 0
