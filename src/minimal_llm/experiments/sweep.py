@@ -97,7 +97,6 @@ class Sweep:
     def run(self) -> None:
         """Run what is not known yet and print the results. Raises Interrupted or TrainingError as `run_sweep`."""
         with catch_signals() as stop, _display() as show:
-            signal.signal(signal.SIGHUP, stop.request)
             stop_processes(FOLDER)  # of a sweep that was killed
             self._find_known()
             try:

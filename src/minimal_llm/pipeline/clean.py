@@ -11,12 +11,18 @@ from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import load_config
 from minimal_llm.common.files import readable_size, size_of
 from minimal_llm.pipeline.commands import git
+from minimal_llm.pipeline.status import StatusFile
 
 CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache")
 
 
 def clean() -> int:
-    """Delete the caches of development tools at once and ask about the rest, group by group; return 0."""
+    """Delete the caches of development tools at once and ask about the rest, group by group; return 0.
+
+    Raises:
+        ConfigurationError: a run is in progress.
+    """
+    StatusFile(Artifacts().status).require_idle()
     delete(map(Path, CACHES))
     tracked = git("ls-files", "-z").split("\0")
     for name, paths in deletable(Artifacts(tokenizer_name=load_config().tokenizer.name)).items():

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from minimal_llm.common.artifacts import STAGES, Artifacts
 from minimal_llm.common.files import readable_size
-from minimal_llm.pipeline.status import StatusFile
+from minimal_llm.pipeline.status import StatusFile, process_lives
 
 COLORS = {"completed": "green", "skipped": "cyan", "running": "yellow", "failed": "red", "interrupted": "red"}
 
@@ -41,7 +40,7 @@ def _status_table(record: Mapping[str, Any]) -> Table:
     for phase in STAGES:
         entry = record["phases"][phase]
         state = entry["state"]
-        if state == "running" and not psutil.pid_exists(entry["pid"]):
+        if state == "running" and not process_lives(entry):
             state = "killed"
         sizes = ", ".join(f"{Path(p).name} {readable_size(n)}" for p, n in entry.get("artifacts", {}).items())
         seconds = f"{entry['seconds']:.1f}" if "seconds" in entry else ""
