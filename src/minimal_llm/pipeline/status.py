@@ -134,7 +134,7 @@ def current_run() -> Run:
         with suppress(psutil.Error):  # it has ended, or belongs to another user
             if any(Path(word).name == "dvc" for word in parent.cmdline()[:3]):
                 return Run(given or _process_id(parent), parent.pid, True)
-    return Run(given or _process_id(own), own.pid, given is not None)
+    return Run(given or _process_id(own), own.pid, bool(given))
 
 
 def _living_owner(record: Mapping[str, Any], run: Run) -> int:
