@@ -82,7 +82,7 @@ class BlockedError(MinimalLlmError):
 
 
 class Interrupted(MinimalLlmError):
-    """SIGINT or SIGTERM stopped the program at a safe point."""
+    """Ctrl+C, kill or the end of the terminal stopped the program at a safe point."""
 
     exit_code = EXIT_INTERRUPTED
     default_kind: ClassVar[Kind] = "interrupted"

@@ -25,10 +25,11 @@ from rich.console import Console
 from rich.live import Live
 
 from minimal_llm.common.artifacts import Artifacts
-from minimal_llm.common.config import PARAMS, parse_config
+from minimal_llm.common.config import PARAMS, Config, flatten, parse_config
 from minimal_llm.common.errors import ConfigurationError, Interrupted, TrainingError
 from minimal_llm.common.signals import catch_signals
 from minimal_llm.common.system import physical_cores
+from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
 from minimal_llm.experiments.grid import Combination, identity, read_grid
 from minimal_llm.experiments.live_runs import LiveRun, Row, live_runs, table
 from minimal_llm.pipeline.commands import git, output_of
@@ -97,7 +98,6 @@ class Sweep:
     def run(self) -> None:
         """Run what is not known yet and print the results. Raises Interrupted or TrainingError as `run_sweep`."""
         with catch_signals() as stop, _display() as show:
-            signal.signal(signal.SIGHUP, stop.request)
             stop_processes(FOLDER)  # of a sweep that was killed
             self._find_known()
             try:
@@ -125,9 +125,18 @@ class Sweep:
         print(f"{told}; {self._max_jobs} at a time, threads each: {self._threads}", flush=True)
 
     def _start_next(self) -> None:
-        """Start an experiment if a job is free and those before it are training: corpus and tokenizer are made once."""
-        if self._queued and len(self._jobs) < self._max_jobs and self._jobs.keys() <= self._runs.keys():
-            self._start(self._combinations[self._queued.pop(0)])
+        """Start an experiment if a job is free and those before it are training: corpus and tokenizer are made once.
+
+        One that trains exactly what a running one does comes after it, and takes its result from DVC's cache.
+        """
+        if len(self._jobs) == self._max_jobs or not self._jobs.keys() <= self._runs.keys():
+            return
+        training = [trained_parameters(self._combinations[name].config) for name in self._jobs]
+        for name in self._queued:
+            if trained_parameters(self._combinations[name].config) not in training:
+                self._queued.remove(name)
+                self._start(self._combinations[name])
+                return
 
     def _start(self, combination: Combination) -> None:
         name, clone = combination.name, (FOLDER / combination.name).absolute()
@@ -199,6 +208,15 @@ class Sweep:
                 remedy=f"{FOLDER}/{next(iter(self._errors))}.log has the full output of the first one; "
                 "make sweep with the same variables runs the failed ones again",
             )
+
+
+def trained_parameters(config: Config) -> dict[str, Any]:
+    """Return the parameters by which the trained models of a sweep differ: all but those of validation."""
+    return {
+        key: value
+        for key, value in flatten(config).items()
+        if not key.startswith("validate.") and key not in SHAPES_NO_RESULT
+    }
 
 
 def stop_processes(folder: Path) -> None:

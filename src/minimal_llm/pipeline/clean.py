@@ -12,6 +12,7 @@ from minimal_llm.common.config import load_config
 from minimal_llm.common.files import readable_size, size_of
 from minimal_llm.pipeline.busy import sole_run
 from minimal_llm.pipeline.commands import git
+from minimal_llm.pipeline.status import StatusFile
 
 CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache")
 
@@ -20,8 +21,9 @@ def clean() -> int:
     """Delete the caches of development tools at once and ask about the rest, group by group; return 0.
 
     Raises:
-        ConfigurationError: a run is using what would be deleted.
+        ConfigurationError: a run is in progress.
     """
+    StatusFile(Artifacts().status).require_idle()
     delete(map(Path, CACHES))
     with sole_run(Artifacts().root):
         _ask_group_by_group()

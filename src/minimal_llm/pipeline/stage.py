@@ -29,6 +29,8 @@ from minimal_llm.common.errors import (
     ValidationError,
     file_error,
 )
+from minimal_llm.common.output import outlive_readers
+from minimal_llm.common.signals import stop_signals
 from minimal_llm.pipeline.busy import held, stage_refusal
 from minimal_llm.pipeline.memory_estimate import less_memory, training_memory_mb
 from minimal_llm.pipeline.status import StatusFile
@@ -78,6 +80,7 @@ def run_stage(
         return report(error)
     inputs = Artifacts(options.data_dir, config.tokenizer.name)
     outputs = Artifacts(options.output_dir or options.data_dir, config.tokenizer.name)
+    outlive_readers()
     tail = sys.stderr = StderrTail(sys.stderr)
     status = StatusFile(outputs.status)
     started = time.monotonic()
@@ -176,7 +179,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _handle_signals(handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, handler)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +14,7 @@ from minimal_llm.common.artifacts import STAGES, Artifacts
 from minimal_llm.common.config import PARAMS
 from minimal_llm.common.files import readable_size
 from minimal_llm.pipeline.commands import git
-from minimal_llm.pipeline.status import StatusFile
+from minimal_llm.pipeline.status import StatusFile, process_lives
 
 # With HEAD, because DVC that was killed leaves its changes in the index
 UNDO = f"git checkout HEAD -- {PARAMS} dvc.lock data && dvc checkout"
@@ -48,7 +47,7 @@ def _status_table(record: Mapping[str, Any]) -> Table:
     for phase in STAGES:
         entry = record["phases"][phase]
         state = entry["state"]
-        if state == "running" and not psutil.pid_exists(entry["pid"]):
+        if state == "running" and not process_lives(entry):
             state = "killed"
         sizes = ", ".join(f"{Path(p).name} {readable_size(n)}" for p, n in entry.get("artifacts", {}).items())
         seconds = f"{entry['seconds']:.1f}" if "seconds" in entry else ""
