@@ -9,7 +9,7 @@ from typing import Any
 
 from minimal_llm.common.config import Config, flatten
 from minimal_llm.common.errors import ConfigurationError
-from minimal_llm.corpus.text_files import digest
+from minimal_llm.corpus.text_files import expand
 
 # Options of `minimal-llm train`, and the parameters that they set
 OPTIONS = {
@@ -38,8 +38,8 @@ def overrides_from(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def corpus_overrides(paths: Sequence[str]) -> dict[str, Any]:
     """Return the parameters that train on these files. Raises as `overrides_from`."""
-    files = [file for path in paths for file in _split(path)]
-    return {"download.source": "files", "download.files": files, "download.files_digest": digest(files)}
+    files = expand([file for path in paths for file in _split(path)])
+    return {"download.source": "files", "download.files": list(map(str, files))}
 
 
 def _split(path: str) -> list[str]:

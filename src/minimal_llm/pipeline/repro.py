@@ -12,8 +12,10 @@ from typing import Any
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import load_config
 from minimal_llm.common.files import read_json
+from minimal_llm.common.inputs import drop_dangling
 from minimal_llm.common.unfinished_runs import UnfinishedRun, discard, unfinished_runs
 from minimal_llm.pipeline.commands import run_stages
+from minimal_llm.pipeline.inputs import forget_changed
 from minimal_llm.pipeline.overrides import dvc_command
 from minimal_llm.pipeline.preflight import require, run_checks
 from minimal_llm.pipeline.references import name_freed
@@ -31,8 +33,10 @@ def run_pipeline(overrides: Mapping[str, Any], resume: bool | None = None, exper
     """
     config = load_config(overrides=overrides)
     artifacts = Artifacts(tokenizer_name=config.tokenizer.name)
+    drop_dangling(artifacts.input_links)
     require(run_checks(config, artifacts))
     _settle_unfinished_run(unfinished_runs(artifacts.checkpoints, config), resume)
+    forget_changed(config, artifacts)
     command = dvc_command(config, overrides, experiment)
     run = str(uuid.uuid4())
     status = StatusFile(artifacts.status)

@@ -13,6 +13,8 @@ from rich.table import Table
 
 from minimal_llm.common.artifacts import STAGES, Artifacts
 from minimal_llm.common.files import readable_size
+from minimal_llm.common.inputs import drop_dangling
+from minimal_llm.pipeline.preflight import check_dvc
 from minimal_llm.pipeline.status import StatusFile
 
 COLORS = {"completed": "green", "skipped": "cyan", "running": "yellow", "failed": "red", "interrupted": "red"}
@@ -30,7 +32,14 @@ def show_status() -> int:
     else:
         console.print("No run yet. To start one: make train")
     console.print("\ndvc status", style="bold")
-    subprocess.run(["dvc", "status"], check=False)
+    for missing in drop_dangling(Artifacts().input_links):
+        print(
+            f"{missing}, which the last run read, is gone\n  What to do: put it back, or name another file", flush=True
+        )
+    if remedy := (dvc := check_dvc()).remedy:
+        print(f"{dvc.detail}\n  What to do: {remedy}")
+    else:
+        subprocess.run(["dvc", "status"], check=False)
     return 0
 
 
