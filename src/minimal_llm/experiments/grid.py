@@ -19,7 +19,7 @@ from minimal_llm.common.config import PARAMS, Config, flat, flatten, parse_confi
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
 from minimal_llm.experiments.compare import short_names
-from minimal_llm.pipeline.inputs import own_files, recorded_hashes
+from minimal_llm.pipeline.inputs import recorded_hashes
 
 MAX_COMBINATIONS = 1000
 MAX_VALUE_LENGTH = 24  # characters of a value in a name
@@ -58,6 +58,7 @@ def read_grid(path: Path, overrides: Mapping[str, Any]) -> list[Combination]:
     Raises:
         ConfigurationError: the file cannot be read, or a value is invalid. The message lists every problem with its
             key, value and what is allowed.
+        CorpusError: a text file is missing.
     """
     grid = {key: value if isinstance(value, list) else [value] for key, value in read_recipe(path).items()}
     grid |= {key: [value] for key, value in overrides.items()}
@@ -114,16 +115,12 @@ def _parse(path: Path, combinations: Sequence[Mapping[str, Any]]) -> list[Config
 
 
 def _absolute_paths(config: Config) -> dict[str, Any]:
-    """Return the parameters that name files, with absolute paths: experiments run in a clone, without untracked files.
-
-    Raises:
-        CorpusError: a text file is missing.
-    """
+    """Return the parameters that name files, with absolute paths: untracked files are not in the clone of a job."""
     absolute: dict[str, Any] = {}
     if config.train.init_from:
         absolute["train.init_from"] = str(Path(config.train.init_from).absolute())
     if config.download.source == "files":
-        absolute["download.files"] = [str(path.absolute()) for path in own_files(config)]
+        absolute["download.files"] = [str(Path(name).expanduser().absolute()) for name in config.download.files]
     return absolute
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from minimal_llm.common.artifacts import Artifacts
@@ -17,16 +18,12 @@ def own_files(config: Config) -> list[Path]:
     return expand(config.download.files) if config.download.source == "files" else []
 
 
-def initial_model(config: Config) -> list[Path]:
-    """Return the model file to start from, or none."""
-    return [Path(config.train.init_from)] if config.train.init_from else []
-
-
 def record_inputs(config: Config, artifacts: Artifacts) -> None:
     """Link the files and write their records. Raises CorpusError or ConfigurationError if one cannot be used."""
     drop_dangling(artifacts.input_links)
-    records = _records(config, artifacts)
-    link(artifacts.input_links, {"file": own_files(config), "model": initial_model(config)})
+    inputs = _inputs(config)
+    records = _records(inputs, artifacts)
+    link(artifacts.input_links, inputs)
     for path, text in records.items():
         write_text(path, text)
 
@@ -36,7 +33,7 @@ def forget_changed(config: Config, artifacts: Artifacts) -> None:
 
     It would overlook a file that newly matches a pattern, and an edit that keeps size and time.
     """
-    for path, text in _records(config, artifacts).items():
+    for path, text in _records(_inputs(config), artifacts).items():
         if path.exists() and path.read_text(encoding="utf-8") != text:
             path.unlink()
 
@@ -45,12 +42,14 @@ def recorded_hashes(config: Config) -> dict[str, str]:
     """Return what dvc.lock says of the records if the files are as they are now: the MD5 of each, by its path."""
     return {
         path.as_posix(): hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-        for path, text in _records(config, Artifacts()).items()
+        for path, text in _records(_inputs(config), Artifacts()).items()
     }
 
 
-def _records(config: Config, artifacts: Artifacts) -> dict[Path, str]:
-    return {
-        artifacts.files_record: record_of(own_files(config)),
-        artifacts.model_record: record_of(initial_model(config)),
-    }
+def _inputs(config: Config) -> dict[str, list[Path]]:
+    initial = config.train.init_from
+    return {"file": own_files(config), "model": [Path(initial)] if initial else []}
+
+
+def _records(inputs: Mapping[str, Sequence[Path]], artifacts: Artifacts) -> dict[Path, str]:
+    return {artifacts.files_record: record_of(inputs["file"]), artifacts.model_record: record_of(inputs["model"])}

@@ -41,6 +41,13 @@ def test_a_corpus_path_is_a_file_a_pattern_or_several_with_shell_quoting(texts: 
         assert (overrides["download.source"], overrides["download.files"]) == ("files", files)
 
 
+def test_a_pattern_stays_one_if_its_files_would_not_fit_a_command_line(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / f"{number}{'x' * 240}").touch()
+    pattern = str(tmp_path / "*")
+    assert overrides_from({"corpus_path": [pattern]})["download.files"] == [pattern]
+
+
 @pytest.mark.parametrize(
     ("path", "error", "told"),
     [
