@@ -35,7 +35,7 @@ from minimal_llm.experiments.live_runs import LiveRun, Row, live_runs, table
 from minimal_llm.pipeline.commands import git, output_of
 from minimal_llm.pipeline.memory_estimate import training_memory_mb
 from minimal_llm.pipeline.overrides import dvc_command
-from minimal_llm.pipeline.preflight import check_memory, require, run_checks
+from minimal_llm.pipeline.preflight import LOCK, check_memory, require, run_checks
 from minimal_llm.pipeline.references import experiments_of, finished_experiments
 
 GRID = Path("examples/sweep.yaml")
@@ -91,6 +91,7 @@ class Sweep:
         self._errors: dict[str, str] = {}
         # Every experiment starts from this commit with these changes, whatever happens in the repository meanwhile.
         self._commit = output_of("git", "rev-parse", "HEAD").strip()
+        git("update-index", "-q", "--refresh")  # `git stash create` fails where only the times of files have changed
         self._changes = output_of("git", "-c", "user.name=sweep", "-c", "user.email=sweep", "stash", "create").strip()
         self._objects = output_of("git", "rev-parse", "--path-format=absolute", "--git-path", "objects").strip()
         self._dvc_cache = output_of("dvc", "cache", "dir").strip()
@@ -115,10 +116,10 @@ class Sweep:
     def _find_known(self) -> None:
         known: dict[str, Row] = {}
         for name, commit in finished_experiments().items():
-            with suppress(ConfigurationError, yaml.YAMLError):  # parameters of another version
+            with suppress(ConfigurationError, yaml.YAMLError, LookupError, TypeError):  # of another version
                 config = parse_config(yaml.safe_load(git("show", f"{commit}:{PARAMS}")), {})
-                row = Row(name, "known", None, _validation_loss(commit))
-                known |= {identity(config, by_threads): row for by_threads in (True, False)}
+                inputs, row = _recorded_inputs(commit), Row(name, "known", None, _validation_loss(commit))
+                known |= {identity(config, inputs, by_threads): row for by_threads in (True, False)}
         self._ended = {name: known[c.identity] for name, c in self._combinations.items() if c.identity in known}
         self._queued = [name for name in self._combinations if name not in self._ended]
         told = f"{len(self._combinations)} combinations: {len(self._ended)} known, {len(self._queued)} to run"
@@ -244,6 +245,13 @@ def _error(name: str) -> str:
     """Return the first error that an experiment printed: its stage's, before DVC's."""
     found = re.search(r"(?im)^error: (.*)", (FOLDER / f"{name}.log").read_text(encoding="utf-8", errors="replace"))
     return found[1] if found else "no error message"
+
+
+def _recorded_inputs(commit: str) -> dict[str, str]:
+    """Return what dvc.lock says of the records of the user's own files, as `recorded_hashes` does of present files."""
+    outs = yaml.safe_load(git("show", f"{commit}:{LOCK}"))["stages"]["parameters"]["outs"]
+    records = [path.as_posix() for path in (Artifacts().files_record, Artifacts().model_record)]
+    return {out["path"]: out["md5"] for out in outs if out["path"] in records}
 
 
 def _validation_loss(revision: str) -> float | None:

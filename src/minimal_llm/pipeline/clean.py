@@ -48,7 +48,8 @@ def deletable(artifacts: Artifacts) -> dict[str, list[Path]]:
     """Return what can be deleted, grouped by what it takes to make it again. Committed metrics are not included."""
     return {
         "corpus, tokenizer and token files (seconds to make again)": [
-            artifacts.parameters_checked,
+            artifacts.files_record,
+            artifacts.model_record,
             artifacts.corpus,
             artifacts.corpus_manifest,
             artifacts.tokenizer_model,

@@ -12,9 +12,11 @@ from typing import Any
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import Config, load_config
 from minimal_llm.common.files import read_json
+from minimal_llm.common.inputs import drop_dangling
 from minimal_llm.common.unfinished_runs import UnfinishedRun, discard, finished_runs, lock_run, unfinished_runs
 from minimal_llm.pipeline.busy import sole_run
 from minimal_llm.pipeline.commands import run_stages
+from minimal_llm.pipeline.inputs import forget_changed
 from minimal_llm.pipeline.overrides import dvc_command
 from minimal_llm.pipeline.preflight import require, run_checks
 from minimal_llm.pipeline.references import free_name
@@ -35,11 +37,13 @@ def run_pipeline(overrides: Mapping[str, Any], resume: bool | None = None, exper
     artifacts = Artifacts(tokenizer_name=config.tokenizer.name)
     status = StatusFile(artifacts.status)
     status.require_idle()
+    drop_dangling(artifacts.input_links)
     require(run_checks(config, artifacts))
     with sole_run(artifacts.root):
         _settle_unfinished_run(unfinished_runs(artifacts.checkpoints, config), resume)
         if resume is False:
             discard(finished_runs(artifacts.checkpoints, config))
+        forget_changed(config, artifacts)
         return _run(config, overrides, experiment, status)
 
 

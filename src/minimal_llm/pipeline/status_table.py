@@ -13,7 +13,9 @@ from rich.table import Table
 from minimal_llm.common.artifacts import STAGES, Artifacts
 from minimal_llm.common.config import PARAMS
 from minimal_llm.common.files import readable_size
+from minimal_llm.common.inputs import drop_dangling
 from minimal_llm.pipeline.commands import git
+from minimal_llm.pipeline.preflight import check_dvc
 from minimal_llm.pipeline.status import StatusFile, process_lives
 
 # With HEAD, because DVC that was killed leaves its changes in the index
@@ -36,7 +38,14 @@ def show_status() -> int:
         told = f"\n{PARAMS} differs from the last commit: git diff HEAD {PARAMS}\n  If an experiment left it so: {UNDO}"
         console.print(told, markup=False, highlight=False, soft_wrap=True)
     console.print("\ndvc status", style="bold")
-    subprocess.run(["dvc", "status"], check=False)
+    for missing in drop_dangling(Artifacts().input_links):
+        print(
+            f"{missing}, which the last run read, is gone\n  What to do: put it back, or name another file", flush=True
+        )
+    if remedy := (dvc := check_dvc()).remedy:
+        print(f"{dvc.detail}\n  What to do: {remedy}")
+    else:
+        subprocess.run(["dvc", "status"], check=False)
     return 0
 
 
