@@ -1,4 +1,4 @@
-"""Stage parameters: params.yaml -> data/parameters_checked.txt, whose content is always the same.
+"""Stage parameters: checks params.yaml, and records the user's own files that it names, in data/inputs.
 
 DVC deletes the outputs of a stage before it runs it. All other stages come after this one, so a parameter that cannot
 be used fails here, and earlier results stay where they are.
@@ -11,17 +11,18 @@ import sys
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import load_config
 from minimal_llm.common.errors import ConfigurationError
-from minimal_llm.common.files import write_text
+from minimal_llm.pipeline.inputs import record_inputs
 from minimal_llm.pipeline.preflight import check_initial_model
 from minimal_llm.pipeline.stage import run_check
 
 
 def work() -> None:
-    """Check params.yaml."""
-    for finding in check_initial_model(load_config(), Artifacts()):
+    """Check params.yaml and record the files."""
+    config = load_config()
+    for finding in check_initial_model(config, Artifacts()):
         if finding.remedy:
             raise ConfigurationError(f"train.init_from: {finding.detail}", remedy=finding.remedy)
-    write_text(Artifacts().parameters_checked, "All parameters are known and in their range.\n")
+    record_inputs(config, Artifacts())
 
 
 if __name__ == "__main__":

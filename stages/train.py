@@ -8,9 +8,11 @@ Each flag overrides the parameter of its name in params.yaml. Ctrl+C saves; the 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import Config
+from minimal_llm.common.inputs import record_of, require_recorded
 from minimal_llm.pipeline.memory_estimate import require_memory
 from minimal_llm.pipeline.stage import run_stage
 
@@ -21,6 +23,8 @@ def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
 
     from minimal_llm.training.train import train  # late: --help and a wrong flag get a quick answer
 
+    if inputs.in_pipeline and (initial := config.train.init_from):
+        require_recorded(inputs.model_record, record_of([Path(initial)]).splitlines())
     train(config, inputs, outputs)
 
 

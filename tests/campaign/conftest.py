@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from tests.integration.conftest import (  # noqa: F401  # fixtures
+    experimental,
     first_clone,
     killed_folder,
     trained,

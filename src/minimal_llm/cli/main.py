@@ -16,6 +16,7 @@ from typing import NoReturn
 from minimal_llm import __version__
 from minimal_llm.cli.commands import GROUPS, Command
 from minimal_llm.common.errors import EXIT_INTERRUPTED, ConfigurationError, MinimalLlmError
+from minimal_llm.common.output import outlive_readers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if not command.anywhere:
             _enter_clone()
+            outlive_readers()
         return command.run(options)
     except MinimalLlmError as error:
         print(f"error: {error}", file=sys.stderr)

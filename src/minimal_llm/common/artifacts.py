@@ -17,11 +17,26 @@ class Artifacts:
     root: Path = DATA
     tokenizer_name: str = "bilingual_8k"
 
-    # parameters
     @property
-    def parameters_checked(self) -> Path:
-        """A marker file for DVC: every other stage depends on it, so the parameters are checked first."""
-        return self.root / "parameters_checked.txt"
+    def in_pipeline(self) -> bool:
+        """Whether DVC runs this process on this folder: a stage of the pipeline, not a manual run."""
+        return self.root == DATA and bool(os.environ.get("DVC_ROOT"))
+
+    # parameters: common/inputs.py
+    @property
+    def input_links(self) -> Path:
+        """Links to the user's own files."""
+        return self.root / "inputs" / "links"
+
+    @property
+    def files_record(self) -> Path:
+        """Hashes of the text files. All stages come after `download`, which depends on it: parameters come first."""
+        return self.root / "inputs" / "files.sha256"
+
+    @property
+    def model_record(self) -> Path:
+        """The hash of the model to start from."""
+        return self.root / "inputs" / "model.sha256"
 
     # download
     @property
@@ -39,8 +54,7 @@ class Artifacts:
         `dvc exp run --temp` and the experiment queue work in a temporary copy of the repository. DVC_ROOT points to
         the original repository even there, so all of them share one cache.
         """
-        parent = os.environ.get("DVC_ROOT")
-        return Path(parent) / DATA / "raw" if parent and self.root == DATA else self.root / "raw"
+        return (Path(os.environ["DVC_ROOT"]) / DATA if self.in_pipeline else self.root) / "raw"
 
     # tokenizer
     @property

@@ -55,7 +55,6 @@ class DownloadConfig(Section):
     megabytes_per_language: Real = Field(ge=0.01, le=100)
     books: Books
     files: tuple[str, ...]
-    files_digest: str
     primer_megabytes: Real = Field(ge=0.1, le=100)
 
     @model_validator(mode="after")

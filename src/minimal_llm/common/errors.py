@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from typing import ClassVar, Literal
 
 Kind = Literal[
@@ -80,7 +82,26 @@ class BlockedError(MinimalLlmError):
 
 
 class Interrupted(MinimalLlmError):
-    """SIGINT or SIGTERM stopped the program at a safe point."""
+    """Ctrl+C, kill or the end of the terminal stopped the program at a safe point."""
 
     exit_code = EXIT_INTERRUPTED
     default_kind: ClassVar[Kind] = "interrupted"
+
+
+# A full disk, an exceeded quota, and a file larger than ulimit -f allows
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def file_error(error: OSError, failure: type[MinimalLlmError], folder: Path) -> MinimalLlmError:
+    """Return the error that a file cannot be read or written, with the remedy for its cause.
+
+    `folder` is named if `error` names no file.
+    """
+    path = Path(error.filename or folder)
+    kind: Kind = "configuration"
+    remedy = f"chmod -R u+rwX {path.parent}" if isinstance(error, PermissionError) else "make check"
+    if error.errno in OUT_OF_SPACE:
+        kind, remedy = "disk_space", "free some disk space (df -h, quota, ulimit -f), then the same command again"
+    elif error.errno == errno.EROFS:
+        remedy = "mount its file system writable, or choose another folder, then the same command again"
+    return failure(f"{path} cannot be read or written: {error.strerror or error}", remedy=remedy, kind=kind)

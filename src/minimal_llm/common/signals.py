@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request to stop at the next safe point."""
+"""Ctrl+C, kill and the end of the terminal (SIGINT, SIGTERM, SIGHUP) as a request to stop at the next safe point."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ class StopNow(BaseException):  # not an Exception, so that no library in between
 
 
 class StopRequest:
-    """Records whether a signal asked the program to stop."""
+    """Records which signal, if any, asked the program to stop."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self.signal = 0  # the last one
         self._raises = False
 
-    def request(self, _number: int, _frame: FrameType | None) -> None:
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has arrived."""
+        return self.signal != 0
+
+    def request(self, number: int, _frame: FrameType | None) -> None:
         """Handle a signal. Repeated signals are harmless."""
-        self.requested = True
+        self.signal = number
         if self._raises:
             self._raises = False
             raise StopNow
@@ -38,15 +43,24 @@ class StopRequest:
             self._raises = False
 
 
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals that ask this program to stop. SIGHUP is not among them where nohup has it ignored."""
+    stopping = [signal.SIGINT, signal.SIGTERM]
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        stopping.append(hangup)
+    return stopping
+
+
 @contextmanager
 def catch_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a StopRequest that the caller checks after each step.
+    """Turn `stop_signals` into a StopRequest that the caller checks after each step.
 
-    Once one has arrived, both signals stay ignored after the block: the process is about to exit, and a second Ctrl+C
+    Once one has arrived, all of them stay ignored after the block: the process is about to exit, and a second Ctrl+C
     must not interrupt the cleanup.
     """
     stop = StopRequest()
-    before = {number: signal.signal(number, stop.request) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop.request) for number in stop_signals()}
     try:
         yield stop
     finally:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,14 @@ def physical_cores() -> int:
     """Return the number of physical cores that this process may use; hyper-threads do not count."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+
+
+def is_alive(pid: int, since: float) -> bool:
+    """Return whether a process that was there at a time (Unix) still is; its PID may have been reused since."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since + 1
+    return False
 
 
 def peak_memory_mb() -> float:

@@ -1,15 +1,21 @@
-"""Unfinished training runs on disk: their parameters, and how far they got. Does not import torch."""
+"""Training runs on disk: their parameters, how far they got, and who trains them. Does not import torch."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from minimal_llm.common.config import Config, flatten
+from minimal_llm.common.errors import TrainingError
 from minimal_llm.common.files import read_record, write_json
 
+FINISHED = "finished"  # the file that marks a run as complete
 # How often checkpoints are written, and how many are kept, does not affect the result of a run.
 SHAPES_NO_RESULT = frozenset(
     {"train.checkpoint_every_epochs", "train.checkpoint_every_seconds", "train.keep_checkpoints"}
@@ -44,15 +50,60 @@ def describe_run(folder: Path, config: Config, steps_per_epoch: int) -> None:
 def unfinished_runs(root: Path, config: Config) -> list[UnfinishedRun]:
     """Return the unfinished runs with these parameters, most advanced first."""
     found = []
-    for folder in root.glob("*"):
+    for folder, steps_per_epoch in _runs(root, config):
         steps = [int(path.stem.removeprefix("step_")) for path in folder.glob("step_*.pt")]
-        description = read_record(folder / "run.json")
-        if steps and description.get("parameters") == run_parameters(config) and not (folder / "finished").exists():
-            done = max(steps) / description["steps_per_epoch"]
-            found.append(UnfinishedRun(folder, done, config.train.epochs))
+        if steps and not (folder / FINISHED).exists():
+            found.append(UnfinishedRun(folder, max(steps) / steps_per_epoch, config.train.epochs))
     return sorted(found, key=lambda run: run.epochs_done, reverse=True)
 
 
-def discard(run: UnfinishedRun) -> None:
-    """Delete the checkpoints of a run, so that it starts from scratch."""
-    shutil.rmtree(run.folder)
+def finished_runs(root: Path, config: Config) -> list[Path]:
+    """Return the folders of the finished runs with these parameters."""
+    return [folder for folder, _ in _runs(root, config) if (folder / FINISHED).exists()]
+
+
+@contextmanager
+def lock_run(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run, which whoever trains or deletes it must have.
+
+    Raises:
+        TrainingError: another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "lock", blocking=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        owner = folder / "pid"
+        pid = owner.read_text(encoding="ascii").strip() if owner.exists() else "unknown"
+        raise TrainingError(
+            f"another process (pid {pid}) is already training this run, {folder}",
+            remedy=f"wait for it to finish, or stop it: kill {pid}",
+            kind="configuration",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def discard(folders: Iterable[Path]) -> None:
+    """Delete the checkpoints of runs, so that they start from scratch: all of them, or on an error none.
+
+    Raises:
+        TrainingError: a process is training one of them.
+    """
+    with ExitStack() as locks:
+        for folder in (found := list(folders)):
+            locks.enter_context(lock_run(folder))
+        for folder in found:
+            shutil.rmtree(folder)
+
+
+def _runs(root: Path, config: Config) -> Iterator[tuple[Path, int]]:
+    """Yield the folder of each run with these parameters, and its number of steps per epoch."""
+    parameters = run_parameters(config)
+    for description in root.glob("*/run.json"):
+        content = read_record(description)
+        if content.get("parameters") == parameters:
+            yield description.parent, content["steps_per_epoch"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import DownloadConfig
-from minimal_llm.common.errors import CorpusError
+from minimal_llm.common.errors import CorpusError, file_error
 from minimal_llm.common.files import write_json, write_text
 from minimal_llm.corpus.documents import Document
 from minimal_llm.corpus.gutenberg import Library, NoMirrorReachable, mirrors_from_environment
@@ -41,12 +40,7 @@ def build_corpus(
         write_text(artifacts.corpus, text)
         write_json(artifacts.corpus_manifest, manifest.model_dump(mode="json"))
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise CorpusError(
-            f"{error.filename or artifacts.root} cannot be read or written: {error.strerror or error}",
-            remedy="free some disk space: make clean" if full else f"chmod -R u+rwX {artifacts.root}",
-            kind="disk_space" if full else "configuration",
-        ) from error
+        raise file_error(error, CorpusError, artifacts.root) from error
     _say(
         f"corpus: {manifest.source}, {len(manifest.documents)} documents, "
         + ", ".join(f"{size / _MEGABYTE:.2f} MB {name}" for name, size in manifest.bytes_per_language.items())

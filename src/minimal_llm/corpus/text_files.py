@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,18 +40,6 @@ def read_documents(patterns: Sequence[str]) -> list[Document]:
             count = names[document.id] = names.get(document.id, 0) + 1
             documents.append(replace(document, id=f"{document.id}#{count}") if count > 1 else document)
     return documents
-
-
-def digest(patterns: Sequence[str]) -> str:
-    """Return a SHA-256 (hexadecimal) of the contents of the files in order, regardless of their names.
-
-    Raises:
-        CorpusError: as `expand`, or a file cannot be read.
-    """
-    contents = hashlib.sha256()
-    for path in expand(patterns):
-        contents.update(hashlib.sha256(_read(path)).digest())
-    return contents.hexdigest()
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:

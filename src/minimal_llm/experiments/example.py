@@ -11,10 +11,12 @@ import yaml
 
 from minimal_llm.common.config import PARAMS, Config, flat, flatten, parse_config, read_params
 from minimal_llm.common.errors import ConfigurationError
-from minimal_llm.corpus.text_files import digest
+from minimal_llm.common.files import sha256_of
+from minimal_llm.common.inputs import record_of
 from minimal_llm.experiments.grid import read_recipe
 from minimal_llm.experiments.sweep import GRID, run_sweep
 from minimal_llm.pipeline.commands import git, run_stages
+from minimal_llm.pipeline.inputs import own_files
 from minimal_llm.pipeline.repro import run_pipeline
 
 
@@ -48,19 +50,18 @@ def run_example(name: str, overrides: Mapping[str, Any], resume: bool | None, jo
         return run_stages(["bash", "-euo", "pipefail", str(path)], os.environ | variables)
     print(f"{name}: {_title(path)}", flush=True)
     recipe = read_recipe(path) | dict(overrides)
-    if recipe.get("download.source") == "files" and "download.files_digest" not in overrides:
-        recipe["download.files_digest"] = digest(recipe.get("download.files", []))
     committed = yaml.safe_load(git("show", f"HEAD:./{PARAMS}")) or read_params()  # a missing commit is reported later
     config = parse_config(committed, recipe, origin=str(path))
     changes = _changes(recipe, config)
-    return run_pipeline(changes, resume, _experiment_name(name, overrides, changes))
+    return run_pipeline(changes, resume, _experiment_name(name, overrides, config))
 
 
-def _experiment_name(name: str, overrides: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+def _experiment_name(name: str, overrides: Mapping[str, Any], config: Config) -> str:
     """Return the name of the example, followed by the parameters that were overridden."""
+    values = flatten(config)
     parts = [f"{key.rpartition('.')[2]}-{values[key]}" for key in overrides if not key.startswith("download.")]
     if "download.files" in overrides:
-        parts.append(f"corpus-{values['download.files_digest'][:6]}")
+        parts.append(f"corpus-{sha256_of(record_of(own_files(config)).encode())[:6]}")
     return "-".join([name, *parts]).replace("_", "-")
 
 

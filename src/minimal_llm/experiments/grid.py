@@ -18,8 +18,8 @@ from typing import Any
 from minimal_llm.common.config import PARAMS, Config, flat, flatten, parse_config, read_params
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
-from minimal_llm.corpus.text_files import digest
 from minimal_llm.experiments.compare import short_names
+from minimal_llm.pipeline.inputs import recorded_hashes
 
 MAX_COMBINATIONS = 1000
 MAX_VALUE_LENGTH = 24  # characters of a value in a name
@@ -58,6 +58,7 @@ def read_grid(path: Path, overrides: Mapping[str, Any]) -> list[Combination]:
     Raises:
         ConfigurationError: the file cannot be read, or a value is invalid. The message lists every problem with its
             key, value and what is allowed.
+        CorpusError: a text file is missing.
     """
     grid = {key: value if isinstance(value, list) else [value] for key, value in read_recipe(path).items()}
     grid |= {key: [value] for key, value in overrides.items()}
@@ -66,19 +67,21 @@ def read_grid(path: Path, overrides: Mapping[str, Any]) -> list[Combination]:
     by_threads = any(threads != "auto" for threads in grid.get("train.threads", []))
     found: dict[str, Combination] = {}
     for config in _parse(path, [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]):
-        key = identity(config, by_threads)
+        key = identity(config, recorded_hashes(config), by_threads)
         keys = tuple(dict.fromkeys([*grid, *_absolute_paths(config)]))
         found.setdefault(key, Combination(_name(config, varied, key), key, config, keys))
     return list(found.values())
 
 
-def identity(config: Config, by_threads: bool) -> str:
+def identity(config: Config, inputs: Mapping[str, str], by_threads: bool) -> str:
     """Return a text that is equal for configurations that describe the same experiment.
 
-    The number of threads counts only if `by_threads`: a sweep over anything else derives it from its number of jobs.
+    `inputs` stands for the contents of the files that they name, as in `recorded_hashes`. The number of threads counts
+    only if `by_threads`: a sweep over anything else derives it from its number of jobs.
     """
     ignored = SHAPES_NO_RESULT if by_threads else SHAPES_NO_RESULT | {"train.threads"}
-    return json.dumps({key: value for key, value in flatten(config).items() if key not in ignored}, sort_keys=True)
+    parameters = {key: value for key, value in flatten(config).items() if key not in ignored}
+    return json.dumps({**parameters, **inputs}, sort_keys=True)
 
 
 def _check_size(path: Path, grid: Mapping[str, Sequence[Any]]) -> None:
@@ -112,17 +115,12 @@ def _parse(path: Path, combinations: Sequence[Mapping[str, Any]]) -> list[Config
 
 
 def _absolute_paths(config: Config) -> dict[str, Any]:
-    """Return the parameters that name files, with absolute paths: experiments run in a clone, without untracked files.
-
-    Raises:
-        CorpusError: a text file cannot be read.
-    """
+    """Return the parameters that name files, with absolute paths: untracked files are not in the clone of a job."""
     absolute: dict[str, Any] = {}
     if config.train.init_from:
         absolute["train.init_from"] = str(Path(config.train.init_from).absolute())
     if config.download.source == "files":
-        files = [str(Path(name).expanduser().absolute()) for name in config.download.files]
-        absolute |= {"download.files": files, "download.files_digest": digest(files)}
+        absolute["download.files"] = [str(Path(name).expanduser().absolute()) for name in config.download.files]
     return absolute
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
-import psutil
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from minimal_llm.common.live_log import LOG_NAME, Event, read_events
+from minimal_llm.common.system import is_alive
 
 SMOOTHED_EPOCHS = 3  # used to estimate the time left
 STYLES = dict.fromkeys(("running", "training", "validating", "starting"), "green") | {"queued": "dim"}
@@ -55,7 +55,7 @@ class LiveRun:
         """The state that the end reports; without an end: running, or killed if the process no longer exists."""
         if self.last["event"] == "end":
             return str(self.last["state"])
-        return "running" if _is_alive(self.start["pid"], self.start["time"]) else "killed"
+        return "running" if is_alive(self.start["pid"], self.start["time"]) else "killed"
 
     @property
     def position(self) -> tuple[int, int]:
@@ -154,11 +154,3 @@ def duration(seconds: float) -> str:
     if not minutes:
         return f"{rest} s"
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def _is_alive(pid: int, started: float) -> bool:
-    """Return whether the process that started to log then still exists; its PID may have been reused since."""
-    with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= started + 1
-    return False

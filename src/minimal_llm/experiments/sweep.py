@@ -25,16 +25,17 @@ from rich.console import Console
 from rich.live import Live
 
 from minimal_llm.common.artifacts import Artifacts
-from minimal_llm.common.config import PARAMS, parse_config
+from minimal_llm.common.config import PARAMS, Config, flatten, parse_config
 from minimal_llm.common.errors import ConfigurationError, Interrupted, TrainingError
 from minimal_llm.common.signals import catch_signals
 from minimal_llm.common.system import physical_cores
+from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
 from minimal_llm.experiments.grid import Combination, identity, read_grid
 from minimal_llm.experiments.live_runs import LiveRun, Row, live_runs, table
 from minimal_llm.pipeline.commands import git, output_of
 from minimal_llm.pipeline.memory_estimate import training_memory_mb
 from minimal_llm.pipeline.overrides import dvc_command
-from minimal_llm.pipeline.preflight import check_memory, require, run_checks
+from minimal_llm.pipeline.preflight import LOCK, check_memory, require, run_checks
 from minimal_llm.pipeline.references import experiments_of, finished_experiments
 
 GRID = Path("examples/sweep.yaml")
@@ -90,6 +91,7 @@ class Sweep:
         self._errors: dict[str, str] = {}
         # Every experiment starts from this commit with these changes, whatever happens in the repository meanwhile.
         self._commit = output_of("git", "rev-parse", "HEAD").strip()
+        git("update-index", "-q", "--refresh")  # `git stash create` fails where only the times of files have changed
         self._changes = output_of("git", "-c", "user.name=sweep", "-c", "user.email=sweep", "stash", "create").strip()
         self._objects = output_of("git", "rev-parse", "--path-format=absolute", "--git-path", "objects").strip()
         self._dvc_cache = output_of("dvc", "cache", "dir").strip()
@@ -97,7 +99,6 @@ class Sweep:
     def run(self) -> None:
         """Run what is not known yet and print the results. Raises Interrupted or TrainingError as `run_sweep`."""
         with catch_signals() as stop, _display() as show:
-            signal.signal(signal.SIGHUP, stop.request)
             stop_processes(FOLDER)  # of a sweep that was killed
             self._find_known()
             try:
@@ -115,19 +116,28 @@ class Sweep:
     def _find_known(self) -> None:
         known: dict[str, Row] = {}
         for name, commit in finished_experiments().items():
-            with suppress(ConfigurationError, yaml.YAMLError):  # parameters of another version
+            with suppress(ConfigurationError, yaml.YAMLError, LookupError, TypeError):  # of another version
                 config = parse_config(yaml.safe_load(git("show", f"{commit}:{PARAMS}")), {})
-                row = Row(name, "known", None, _validation_loss(commit))
-                known |= {identity(config, by_threads): row for by_threads in (True, False)}
+                inputs, row = _recorded_inputs(commit), Row(name, "known", None, _validation_loss(commit))
+                known |= {identity(config, inputs, by_threads): row for by_threads in (True, False)}
         self._ended = {name: known[c.identity] for name, c in self._combinations.items() if c.identity in known}
         self._queued = [name for name in self._combinations if name not in self._ended]
         told = f"{len(self._combinations)} combinations: {len(self._ended)} known, {len(self._queued)} to run"
         print(f"{told}; {self._max_jobs} at a time, threads each: {self._threads}", flush=True)
 
     def _start_next(self) -> None:
-        """Start an experiment if a job is free and those before it are training: corpus and tokenizer are made once."""
-        if self._queued and len(self._jobs) < self._max_jobs and self._jobs.keys() <= self._runs.keys():
-            self._start(self._combinations[self._queued.pop(0)])
+        """Start an experiment if a job is free and those before it are training: corpus and tokenizer are made once.
+
+        One that trains exactly what a running one does comes after it, and takes its result from DVC's cache.
+        """
+        if len(self._jobs) == self._max_jobs or not self._jobs.keys() <= self._runs.keys():
+            return
+        training = [trained_parameters(self._combinations[name].config) for name in self._jobs]
+        for name in self._queued:
+            if trained_parameters(self._combinations[name].config) not in training:
+                self._queued.remove(name)
+                self._start(self._combinations[name])
+                return
 
     def _start(self, combination: Combination) -> None:
         name, clone = combination.name, (FOLDER / combination.name).absolute()
@@ -201,6 +211,15 @@ class Sweep:
             )
 
 
+def trained_parameters(config: Config) -> dict[str, Any]:
+    """Return the parameters by which the trained models of a sweep differ: all but those of validation."""
+    return {
+        key: value
+        for key, value in flatten(config).items()
+        if not key.startswith("validate.") and key not in SHAPES_NO_RESULT
+    }
+
+
 def stop_processes(folder: Path) -> None:
     """Interrupt the experiments whose clones are in a folder, so that they save and exit; kill what does not exit."""
     interrupted: set[int] = set()
@@ -226,6 +245,13 @@ def _error(name: str) -> str:
     """Return the first error that an experiment printed: its stage's, before DVC's."""
     found = re.search(r"(?im)^error: (.*)", (FOLDER / f"{name}.log").read_text(encoding="utf-8", errors="replace"))
     return found[1] if found else "no error message"
+
+
+def _recorded_inputs(commit: str) -> dict[str, str]:
+    """Return what dvc.lock says of the records of the user's own files, as `recorded_hashes` does of present files."""
+    outs = yaml.safe_load(git("show", f"{commit}:{LOCK}"))["stages"]["parameters"]["outs"]
+    records = [path.as_posix() for path in (Artifacts().files_record, Artifacts().model_record)]
+    return {out["path"]: out["md5"] for out in outs if out["path"] in records}
 
 
 def _validation_loss(revision: str) -> float | None:

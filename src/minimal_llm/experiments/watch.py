@@ -24,6 +24,7 @@ from rich.text import Text
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.live_log import Event
+from minimal_llm.common.signals import stop_signals
 from minimal_llm.experiments.compare import differing, short_names
 from minimal_llm.experiments.live_runs import STYLES, LiveRun, Row, duration, live_runs, table
 
@@ -76,12 +77,14 @@ def _keyboard() -> Iterator[Callable[[float], bool]]:
     quiet = termios.tcgetattr(terminal)
     quiet[3] &= ~(termios.ICANON | termios.ECHO)
     quiet[6][termios.VINTR] = os.fpathconf(terminal, "PC_VDISABLE").to_bytes(1, "little")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the terminal is restored
+    for number in set(stop_signals()) - {signal.SIGINT}:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that the terminal is restored
     termios.tcsetattr(terminal, termios.TCSADRAIN, quiet)
     try:
         yield quit_key
     finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def view(runs: Sequence[LiveRun], size: ConsoleDimensions, live: bool) -> RenderableType:

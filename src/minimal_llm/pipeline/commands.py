@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from types import FrameType
 
 import psutil
 
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.common.signals import catch_signals
+
+POLL_SECONDS = 0.5
 
 
 def run_stages(command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
@@ -21,20 +23,37 @@ def run_stages(command: Sequence[str], environment: Mapping[str, str] | None = N
     Return the exit code, which is 128 + N for a command that signal N killed, as in a shell.
     """
     print(f"$ {shlex.join(command)}", flush=True)
-    with catch_signals() as stop:  # a terminal sends SIGINT to the command as well
-        process = subprocess.Popen(command, env=environment)
-
-        def pass_on(number: int, frame: FrameType | None) -> None:
-            # SIGTERM comes to this process alone. It would kill DVC and leave the stage running, so the stage gets it.
-            stop.request(number, frame)
-            started = psutil.Process(process.pid)
-            for receiver in started.children(recursive=True) if command[0] == "dvc" else [started]:
-                with suppress(psutil.NoSuchProcess):
-                    receiver.terminate()
-
-        signal.signal(signal.SIGTERM, pass_on)
-        code = process.wait()
+    variables = {
+        **(os.environ if environment is None else environment),
+        "PYTHONUNBUFFERED": "1",
+    }  # DVC's lines in order
+    with_dvc = command[0] == "dvc"
+    told: set[int] = set()
+    with catch_signals() as stop:
+        process = subprocess.Popen(command, env=variables, preexec_fn=_ignore_hangup if with_dvc else None)
+        while process.poll() is None:
+            if stop.signal not in (0, signal.SIGINT):  # a terminal sends SIGINT to the command as well
+                _terminate(process.pid, told, with_dvc)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_SECONDS)
+    code = process.returncode
     return 128 - code if code < 0 else code
+
+
+def _ignore_hangup() -> None:
+    # DVC would die of the end of a terminal and leave its stage running. The stage inherits this and is told by us.
+    if hangup := getattr(signal, "SIGHUP", None):
+        signal.signal(hangup, signal.SIG_IGN)
+
+
+def _terminate(pid: int, told: set[int], with_dvc: bool) -> None:
+    """Ask a command to stop, once: under DVC, which would leave its stage running, the stage and those that follow."""
+    with suppress(psutil.NoSuchProcess):
+        started = psutil.Process(pid)
+        for receiver in started.children(recursive=True) if with_dvc else [started]:
+            if receiver.pid not in told:
+                told.add(receiver.pid)
+                receiver.terminate()
 
 
 def output_of(*command: str, limit_seconds: float | None = None) -> str:

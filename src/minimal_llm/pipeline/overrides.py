@@ -9,8 +9,9 @@ from typing import Any
 
 from minimal_llm.common.config import Config, flatten
 from minimal_llm.common.errors import ConfigurationError
-from minimal_llm.corpus.text_files import digest
+from minimal_llm.corpus.text_files import expand
 
+MAX_ARGUMENT_BYTES = 64_000  # Linux allows 128 KiB for an argument, in which _hydra may double characters
 # Options of `minimal-llm train`, and the parameters that they set
 OPTIONS = {
     "epochs": "train.epochs",
@@ -38,8 +39,10 @@ def overrides_from(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def corpus_overrides(paths: Sequence[str]) -> dict[str, Any]:
     """Return the parameters that train on these files. Raises as `overrides_from`."""
-    files = [file for path in paths for file in _split(path)]
-    return {"download.source": "files", "download.files": files, "download.files_digest": digest(files)}
+    patterns = [pattern for path in paths for pattern in _split(path)]
+    files = list(map(str, expand(patterns)))  # so that a file that newly matches a pattern is a changed parameter
+    too_long = sum(map(len, map(os.fsencode, files))) > MAX_ARGUMENT_BYTES
+    return {"download.source": "files", "download.files": patterns if too_long else files}
 
 
 def _split(path: str) -> list[str]:

@@ -25,6 +25,7 @@ from minimal_llm.pipeline.memory_estimate import less_memory, parameter_estimate
 
 OLDEST_PYTHON = (3, 11)
 REQUIREMENTS = Path("requirements.txt")
+LOCK = Path("dvc.lock")
 LEAST_FREE_DISK_MB = 500
 MIRROR_TIMEOUT_SECONDS = 5
 
@@ -57,7 +58,7 @@ def run_checks(config: Config, artifacts: Artifacts) -> list[Finding]:
         _check_disk(config, artifacts),
         check_memory([config], less_memory(config)[1]),
         _check_git(),
-        _check_dvc(),
+        check_dvc(),
         _check_corpus(config, artifacts),
         *check_initial_model(config, artifacts),
     ]
@@ -116,6 +117,8 @@ def _check_packages() -> Finding:
 def _check_disk(config: Config, artifacts: Artifacts) -> Finding:
     root = artifacts.root.absolute()
     folder = next(folder for folder in (root, *root.parents) if folder.exists())
+    if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return Finding("disk", f"{folder} is on a read-only file system", "mount it writable")
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding("disk", f"{folder} is not writable", f"chmod u+wx {folder}")
     needed, free = max(LEAST_FREE_DISK_MB, _disk_needed_mb(config)), shutil.disk_usage(folder).free / 1e6
@@ -151,12 +154,16 @@ def _check_git() -> Finding:
     return Finding("git", "this folder is not a git repository with a commit", remedy)
 
 
-def _check_dvc() -> Finding:
+def check_dvc() -> Finding:
+    """DVC is there, and can read what belongs to it."""
     command = shutil.which("dvc")
     if command is None:
         return Finding("dvc", "command not found", "make setup, then use make or activate .venv")
     if not Path(".dvc/config").exists():
         return Finding("dvc", ".dvc/config is missing", "git checkout .dvc")
+    if LOCK.exists() and re.search("^(<{7}|>{7}) ", LOCK.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+        remedy = f"git checkout --ours {LOCK} data (or --theirs), then: dvc checkout, make train"
+        return Finding("dvc", f"{LOCK} has conflict markers: git could not merge the results of two branches", remedy)
     return Finding("dvc", f"{importlib.metadata.version('dvc')} at {command}")
 
 

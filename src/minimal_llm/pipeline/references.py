@@ -16,19 +16,26 @@ def finished_experiments() -> dict[str, str]:
 
 
 @contextmanager
-def name_freed(name: str) -> Iterator[None]:
-    """Set an existing experiment of this name aside during the block; restore it if the block creates no new one.
+def free_name(name: str) -> Iterator[str]:
+    """Yield a name for DVC to record an experiment under, which is then renamed to `name`.
 
-    DVC refuses a name that is in use, and its `--force` would also retrain what is up to date.
+    DVC refuses a name that is in use, and its `--force` would also retrain what is up to date. An earlier experiment of
+    this name stays until the new one is there, whatever ends this process.
     """
-    reference, commit = f"{_folder()}/{name}", finished_experiments().get(name)
-    if commit:
-        git("update-ref", "-d", reference)
+    temporary = f"{name}-new"
+    _rename(temporary, name)  # recorded by a run that was killed before it came to this
+    recorded_as = temporary if name in finished_experiments() else name
     try:
-        yield
+        yield recorded_as
     finally:
-        if commit and name not in finished_experiments():
-            git("update-ref", reference, commit)
+        _rename(temporary, name)
+
+
+def _rename(old: str, new: str) -> None:
+    """Give the experiment `old`, if there is one, the name `new`, also if that is in use."""
+    if commit := finished_experiments().get(old):
+        git("update-ref", f"{_folder()}/{new}", commit)
+        git("update-ref", "-d", f"{_folder()}/{old}")
 
 
 def experiments_of(commit: str) -> str:

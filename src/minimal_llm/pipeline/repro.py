@@ -10,39 +10,54 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minimal_llm.common.artifacts import Artifacts
-from minimal_llm.common.config import load_config
+from minimal_llm.common.config import Config, load_config
 from minimal_llm.common.files import read_json
-from minimal_llm.common.unfinished_runs import UnfinishedRun, discard, unfinished_runs
+from minimal_llm.common.inputs import drop_dangling
+from minimal_llm.common.unfinished_runs import UnfinishedRun, discard, finished_runs, lock_run, unfinished_runs
+from minimal_llm.pipeline.busy import sole_run
 from minimal_llm.pipeline.commands import run_stages
+from minimal_llm.pipeline.inputs import forget_changed
 from minimal_llm.pipeline.overrides import dvc_command
 from minimal_llm.pipeline.preflight import require, run_checks
-from minimal_llm.pipeline.references import name_freed
+from minimal_llm.pipeline.references import free_name
 from minimal_llm.pipeline.status import RUN_VARIABLE, StatusFile
 
 
 def run_pipeline(overrides: Mapping[str, Any], resume: bool | None = None, experiment: str = "") -> int:
     """Run the pipeline, `overrides` ({"train.epochs": 5}) on top of params.yaml; return 0 or the failed stage's code.
 
-    `resume` says what to do with an unfinished run of the same parameters: continue it, or start over. With None, a
-    terminal is asked, and without one the run is continued. `experiment` names the experiment that DVC records.
+    `resume` says what to do with an unfinished run of the same parameters: continue it, or start over (and what is kept
+    of a finished one is deleted). With None, a terminal is asked, and without one the run is continued. `experiment`
+    names the experiment that DVC records.
 
     Raises:
-        MinimalLlmError: a parameter or a prerequisite is wrong; nothing was started.
+        MinimalLlmError: a parameter or a prerequisite is wrong, or another run is in progress; nothing was started.
     """
     config = load_config(overrides=overrides)
     artifacts = Artifacts(tokenizer_name=config.tokenizer.name)
-    require(run_checks(config, artifacts))
-    _settle_unfinished_run(unfinished_runs(artifacts.checkpoints, config), resume)
-    command = dvc_command(config, overrides, experiment)
-    run = str(uuid.uuid4())
     status = StatusFile(artifacts.status)
-    status.start_run(run, shlex.join(command))
-    with name_freed(experiment):
+    status.require_idle()
+    drop_dangling(artifacts.input_links)
+    require(run_checks(config, artifacts))
+    with sole_run(artifacts.root):
+        _settle_unfinished_run(unfinished_runs(artifacts.checkpoints, config), resume)
+        if resume is False:
+            discard(finished_runs(artifacts.checkpoints, config))
+        forget_changed(config, artifacts)
+        return _run(config, overrides, experiment, status)
+
+
+def _run(config: Config, overrides: Mapping[str, Any], experiment: str, status: StatusFile) -> int:
+    """Run DVC and report how it ended; return 0 or the failed stage's code."""
+    with free_name(experiment) as name:
+        command = dvc_command(config, overrides, name)
+        run = str(uuid.uuid4())
+        status.start_run(run, shlex.join(command))
         succeeded = run_stages(command, {**os.environ, RUN_VARIABLE: run}) == 0
     record = status.finish_run(succeeded)
     if not succeeded:
         return _report_failure(record)
-    _report_success(record, artifacts)
+    _report_success(record, Artifacts())
     if experiment:
         print(f"experiment: {experiment} (make compare)")
     return 0
@@ -51,14 +66,16 @@ def run_pipeline(overrides: Mapping[str, Any], resume: bool | None = None, exper
 def _settle_unfinished_run(runs: Sequence[UnfinishedRun], resume: bool | None) -> None:
     if not runs:
         return
+    for run in runs:
+        with lock_run(run.folder):  # raises if a process is training it
+            pass
     print(f"Found an unfinished run, {runs[0].epochs_done:.2f} of {runs[0].epochs} epochs done. ", end="", flush=True)
     if resume is None and sys.stdin.isatty():
         print("[R]esume or [s]tart over? ", end="", flush=True)
         resume = not sys.stdin.readline().strip().lower().startswith("s")
     print("Starting over." if resume is False else "Resuming it.")
     if resume is False:
-        for run in runs:
-            discard(run)
+        discard(run.folder for run in runs)
 
 
 def _report_failure(record: Mapping[str, Any]) -> int:

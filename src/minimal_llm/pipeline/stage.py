@@ -9,7 +9,8 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn, TextIO, get_origin
@@ -26,9 +27,14 @@ from minimal_llm.common.errors import (
     TokenizerError,
     TrainingError,
     ValidationError,
+    file_error,
 )
+from minimal_llm.common.output import outlive_readers
+from minimal_llm.common.signals import stop_signals
+from minimal_llm.pipeline.busy import held, stage_refusal
 from minimal_llm.pipeline.memory_estimate import less_memory, training_memory_mb
 from minimal_llm.pipeline.status import StatusFile
+from minimal_llm.pipeline.unchanged import inputs_for_dvc, require_unchanged
 
 # In this order: torch's allocator, oneDNN inside a matmul (two), the C++ runtime, CUDA, the library loader
 ALLOCATOR_FAILURES = (
@@ -74,16 +80,20 @@ def run_stage(
         return report(error)
     inputs = Artifacts(options.data_dir, config.tokenizer.name)
     outputs = Artifacts(options.output_dir or options.data_dir, config.tokenizer.name)
+    outlive_readers()
     tail = sys.stderr = StderrTail(sys.stderr)
     status = StatusFile(outputs.status)
     started = time.monotonic()
     _handle_signals(_interrupt_once)
     try:
-        status.start_phase(name)
-        work(config, inputs, outputs)
-        _handle_signals(signal.SIG_IGN)  # everything is made: nothing is left to interrupt
+        with _sole_stage(name, outputs, status):
+            status.start_phase(name)
+            before = inputs_for_dvc(name)
+            work(config, inputs, outputs)
+            _handle_signals(signal.SIG_IGN)  # everything is made: nothing is left to interrupt
+            require_unchanged(name, before)
     except (Exception, KeyboardInterrupt) as error:
-        known = explain(error, name, config)
+        known = explain(error, name, config, outputs.root)
         if known.kind == "internal":
             traceback.print_exc()
         code = report(known)
@@ -91,6 +101,20 @@ def run_stage(
         return code
     status.complete_phase(name, time.monotonic() - started, outputs)
     return 0
+
+
+@contextmanager
+def _sole_stage(name: str, outputs: Artifacts, status: StatusFile) -> Iterator[None]:
+    """Keep other stages from writing into the folder of the outputs during the block: DVC that was killed leaves one.
+
+    Raises:
+        MinimalLlmError: another stage is at work there; its status record stays.
+    """
+    outputs.root.mkdir(parents=True, exist_ok=True)
+    with held(outputs.root) as free:
+        if not free:
+            raise stage_refusal(outputs.root, status.read(), _STAGE_ERRORS[name])
+        yield
 
 
 def run_check(work: Callable[[], None]) -> int:
@@ -130,7 +154,7 @@ class StderrTail:
         return getattr(self._stream, name)
 
 
-def explain(error: BaseException, stage: str, config: Config) -> MinimalLlmError:
+def explain(error: BaseException, stage: str, config: Config, folder: Path = DATA) -> MinimalLlmError:
     """Return an error of this project for any error; one that the user did not cause is of kind `internal`."""
     failure = _STAGE_ERRORS[stage]
     if isinstance(error, MinimalLlmError):
@@ -143,14 +167,8 @@ def explain(error: BaseException, stage: str, config: Config) -> MinimalLlmError
             change, remedy = less_memory(config)
             message += f": {change} (training needs about {training_memory_mb(config):,.0f} MB)"
         return failure(message, remedy=remedy, kind="out_of_memory")
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return failure(
-            f"the disk is full: {error.filename}",
-            remedy="free some space (df -h), then run it again",
-            kind="disk_space",
-        )
     if isinstance(error, OSError):
-        return failure(f"{error.filename}: {error.strerror}", remedy="make check", kind="configuration")
+        return file_error(error, failure, folder)
     return failure(f"{type(error).__name__}: {error}", remedy="this is a bug: please report it", kind="internal")
 
 
@@ -161,7 +179,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _handle_signals(handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, handler)
 
 

@@ -1,4 +1,7 @@
-"""pipeline_status.json: what the last run of the pipeline did, for people and for scripts."""
+"""pipeline_status.json: what the last run of the pipeline did, for people and for scripts.
+
+A record belongs to the run that began it for as long as a process of that run lives; until then nobody else writes it.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,18 @@ import os
 import sys
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
 from minimal_llm.common.artifacts import STAGES, Artifacts
-from minimal_llm.common.errors import Interrupted, MinimalLlmError
+from minimal_llm.common.errors import ConfigurationError, Interrupted, MinimalLlmError
 from minimal_llm.common.files import read_record, size_of, write_json
+from minimal_llm.common.system import is_alive
 
 RUN_VARIABLE = "MINIMAL_LLM_RUN"  # set by `minimal-llm train`, so that its stages write into one record
 
@@ -30,32 +36,51 @@ class StatusFile:
         """Return the record, empty if there is none or it cannot be read."""
         return read_record(self._path)
 
-    def start_run(self, run: str, command: str) -> None:
-        """Begin a new record."""
-        self._write({"id": run, "command": command, "state": "running", "started": _now(), **_empty_phases()})
+    def require_idle(self) -> None:
+        """Raise ConfigurationError if another run is in progress: the record, and what it makes, are its own."""
+        if pid := _living_owner(self.read(), current_run()):
+            raise ConfigurationError(
+                f"another run is in progress here (pid {pid})",
+                remedy=f"wait for it to finish (make watch), or stop it: kill {pid}",
+            )
+
+    def start_run(self, run: str, command: str, pid: int | None = None) -> None:
+        """Begin a new record of a run, which is that of process `pid`, by default this one."""
+        head = {"id": run, "pid": pid or os.getpid(), "command": command, "state": "running", "started": _now()}
+        self._write({**head, **_empty_phases()})
 
     def start_phase(self, phase: str) -> None:
-        """Record that a stage starts. Under DVC, earlier stages that did not run were up to date: skipped."""
-        run, in_pipeline = current_run()
+        """Record that a stage starts. Under DVC, earlier stages that did not run were up to date: skipped.
+
+        The record of another run that is in progress stays as it is, and this object writes nothing from then on.
+        """
+        run = current_run()
         record = self.read()
-        if in_pipeline:
-            if record.get("id") != run:
-                self.start_run(run, "dvc repro")
+        if _living_owner(record, run):
+            return
+        if run.of_pipeline:
+            if record.get("id") != run.id:
+                self.start_run(run.id, "dvc repro", run.pid)
                 record = self._record
             _skip_pending(record, STAGES[: STAGES.index(phase)])
         else:  # a stage run by hand: what is known of the other phases stays
             command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-            record = {**_empty_phases(), **record, "id": run, "command": command, "started": _now()}
+            head = {"id": run.id, "pid": run.pid, "command": command, "started": _now()}
+            record = {**_empty_phases(), **record, **head}
         record["phases"][phase] = {"state": "running", "started": _now(), "pid": os.getpid()}
         self._write({**record, "state": "running", "current_phase": phase, "error": None})
 
     def complete_phase(self, phase: str, seconds: float, artifacts: Artifacts) -> None:
-        """Record that a stage is done, with the sizes of what it made in bytes."""
+        """Record that a stage is done, with the sizes in bytes of what it made, if its start was recorded."""
         record = self._record
+        if not record:
+            return
         sizes = {str(path): size_of(path) for path in artifacts.outputs(phase)}
         record["phases"][phase] = {"state": "completed", "seconds": round(seconds, 3), "artifacts": sizes}
-        more_to_come = current_run()[1] and any(entry["state"] == "pending" for entry in record["phases"].values())
-        self._write({**record, "current_phase": None, "state": "running" if more_to_come else "succeeded"})
+        state = "succeeded"
+        if current_run().of_pipeline and any(entry["state"] == "pending" for entry in record["phases"].values()):
+            state = "running" if process_lives(record) else "interrupted"  # DVC was killed
+        self._write({**record, "current_phase": None, "state": state})
 
     def fail_phase(self, phase: str, seconds: float, error: MinimalLlmError, stderr: list[str]) -> None:
         """Record why a stage ended; do nothing if its start was not recorded."""
@@ -63,15 +88,18 @@ class StatusFile:
             return
         state = "interrupted" if error.kind == "interrupted" else "failed"
         self._record["phases"][phase] = {"state": state, "seconds": round(seconds, 3)}
-        details = {"phase": phase, "kind": error.kind, "exit_code": error.exit_code}
-        details |= {"message": error.message, "remedy": error.remedy, "stderr": stderr}
-        self._write({**self._record, "state": state, "current_phase": phase, "error": details})
+        error_details = _details(phase, error, stderr)
+        self._write({**self._record, "state": state, "current_phase": phase, "error": error_details})
 
     def finish_run(self, succeeded: bool) -> dict[str, Any]:
         """Close the record of a run and return it: in a success, what did not run was up to date."""
-        self._record = record = self.read() or self._record
-        phase = record["current_phase"]
+        record = self.read()
+        if record.get("id") == self._record["id"]:  # otherwise unreadable, or by now that of another run
+            self._record = record
+        record, phase = self._record, self._record["current_phase"]
         if record["state"] == "running" and phase and not succeeded:  # a killed stage cannot record its own end
+            if process_lives(entry := record["phases"][phase]):
+                return {**record, "error": _details(phase, _orphaned(phase, entry["pid"]), [])}
             told = f"{phase} was killed, by kill -9 or by the system because memory ran out"
             remedy = "make train resumes from the last checkpoint; if memory ran out: make train BATCH_SIZE=16"
             self.fail_phase(phase, 0.0, Interrupted(told, remedy=remedy), [])
@@ -91,15 +119,48 @@ class StatusFile:
             print(f"warning: cannot write {self._path}: {error.strerror}", file=sys.stderr)
 
 
-def current_run() -> tuple[str, bool]:
-    """Return the id of the run that this process belongs to, and whether it is one of the whole pipeline."""
-    if given := os.environ.get(RUN_VARIABLE):
-        return given, True
-    for parent in psutil.Process().parents():
+class Run(NamedTuple):
+    """The run that a process belongs to: its id, the PID of what drives it, whether it is of the whole pipeline."""
+
+    id: str
+    pid: int
+    of_pipeline: bool
+
+
+def current_run() -> Run:
+    """Return the run of this process: that of DVC if it is a stage that DVC started, else one of its own."""
+    given, own = os.environ.get(RUN_VARIABLE), psutil.Process()
+    for parent in own.parents():
         with suppress(psutil.Error):  # it has ended, or belongs to another user
             if any(Path(word).name == "dvc" for word in parent.cmdline()[:3]):
-                return _process_id(parent), True
-    return _process_id(psutil.Process()), False
+                return Run(given or _process_id(parent), parent.pid, True)
+    return Run(given or _process_id(own), own.pid, bool(given))
+
+
+def _living_owner(record: Mapping[str, Any], run: Run) -> int:
+    """Return the PID of a process of the run that a record is of, if that is another run in progress; else 0."""
+    if record.get("state") != "running" or record["id"] == run.id:
+        return 0
+    processes = [record, *(entry for entry in record["phases"].values() if entry["state"] == "running")]
+    return next((each["pid"] for each in processes if each.get("pid") != run.pid and process_lives(each)), 0)
+
+
+def process_lives(entry: Mapping[str, Any]) -> bool:
+    """Return whether the process of a run or a phase still exists."""
+    return "pid" in entry and is_alive(entry["pid"], datetime.fromisoformat(entry["started"]).timestamp())
+
+
+def _orphaned(phase: str, pid: int) -> Interrupted:
+    return Interrupted(
+        f"DVC has ended, but its stage {phase} (pid {pid}) is still at work",
+        remedy=f"wait for it (make watch), or stop it: kill {pid}; then make train goes on from there",
+    )
+
+
+def _details(phase: str, error: MinimalLlmError, stderr: list[str]) -> dict[str, Any]:
+    """Return what a record says about an error."""
+    details = {"phase": phase, "kind": error.kind, "exit_code": error.exit_code}
+    return details | {"message": error.message, "remedy": error.remedy, "stderr": stderr}
 
 
 def _process_id(process: psutil.Process) -> str:

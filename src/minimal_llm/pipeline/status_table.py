@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from minimal_llm.common.artifacts import STAGES, Artifacts
+from minimal_llm.common.config import PARAMS
 from minimal_llm.common.files import readable_size
-from minimal_llm.pipeline.status import StatusFile
+from minimal_llm.common.inputs import drop_dangling
+from minimal_llm.pipeline.commands import git
+from minimal_llm.pipeline.preflight import check_dvc
+from minimal_llm.pipeline.status import StatusFile, process_lives
 
+# With HEAD, because DVC that was killed leaves its changes in the index
+UNDO = f"git checkout HEAD -- {PARAMS} dvc.lock data && dvc checkout"
 COLORS = {"completed": "green", "skipped": "cyan", "running": "yellow", "failed": "red", "interrupted": "red"}
 
 
@@ -29,8 +34,18 @@ def show_status() -> int:
             console.print(f"{error['message']}\n  What to do: {error['remedy']}", markup=False, highlight=False)
     else:
         console.print("No run yet. To start one: make train")
+    if git("diff", "HEAD", "--name-only", "--", str(PARAMS)):
+        told = f"\n{PARAMS} differs from the last commit: git diff HEAD {PARAMS}\n  If an experiment left it so: {UNDO}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     console.print("\ndvc status", style="bold")
-    subprocess.run(["dvc", "status"], check=False)
+    for missing in drop_dangling(Artifacts().input_links):
+        print(
+            f"{missing}, which the last run read, is gone\n  What to do: put it back, or name another file", flush=True
+        )
+    if remedy := (dvc := check_dvc()).remedy:
+        print(f"{dvc.detail}\n  What to do: {remedy}")
+    else:
+        subprocess.run(["dvc", "status"], check=False)
     return 0
 
 
@@ -41,7 +56,7 @@ def _status_table(record: Mapping[str, Any]) -> Table:
     for phase in STAGES:
         entry = record["phases"][phase]
         state = entry["state"]
-        if state == "running" and not psutil.pid_exists(entry["pid"]):
+        if state == "running" and not process_lives(entry):
             state = "killed"
         sizes = ", ".join(f"{Path(p).name} {readable_size(n)}" for p, n in entry.get("artifacts", {}).items())
         seconds = f"{entry['seconds']:.1f}" if "seconds" in entry else ""

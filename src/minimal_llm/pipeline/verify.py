@@ -162,9 +162,10 @@ def _compare_loss(name: str, recorded: float, here: float) -> _Row:
 
 
 def _hashes(entries: Sequence[Mapping[str, Any]]) -> dict[Path, str]:
-    """Return the recorded hashes of the files below data/, train_speed.json aside: it differs between runs."""
+    """Return the recorded hashes of the results below data/, train_speed.json aside: it differs between runs."""
     found = {Path(entry["path"]): entry["md5"] for entry in entries}
-    return {path: md5 for path, md5 in found.items() if DATA in path.parents and path != Artifacts().train_speed}
+    aside = (Artifacts().train_speed, Artifacts().files_record, Artifacts().model_record)
+    return {path: md5 for path, md5 in found.items() if DATA in path.parents and path not in aside}
 
 
 def _match(recorded: Mapping[Path, str], folder: Path) -> bool:

@@ -1,7 +1,8 @@
 """Checkpoints: the resumable state of training runs on disk.
 
 Each run has a folder named by its fingerprint: data/checkpoints/<fingerprint>/step_00000660.pt. A run resumes from its
-newest checkpoint. A file named `finished` marks a completed run.
+newest checkpoint. A file named `finished` marks a completed run. Its last checkpoint stays for a while: if DVC does not
+get to record the results, they are written again from it.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 
 from minimal_llm.common.artifacts import DATA, Artifacts
 from minimal_llm.common.errors import TrainingError, ValidationError
-from minimal_llm.common.files import write_bytes, write_text
+from minimal_llm.common.files import read_record, write_bytes, write_json, write_text
+from minimal_llm.common.unfinished_runs import FINISHED, lock_run
 from minimal_llm.model.model_file import RETRAIN, load_tensors, to_bytes
+
+KEPT_FINISHED = 3  # beside the own one: DVC may not have recorded one that was trained in parallel
 
 
 @dataclass
@@ -67,6 +70,7 @@ class Checkpoints:
     def __init__(self, root: Path, run: str) -> None:
         self.folder = root / run
         self._root = root
+        self._mark = self.folder / FINISHED
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -75,25 +79,11 @@ class Checkpoints:
         Raises:
             TrainingError: another process is training it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        owner = self.folder / "pid"
-        lock = filelock.FileLock(self.folder / "lock", blocking=False)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            pid = owner.read_text(encoding="ascii").strip() if owner.exists() else "unknown"
-            raise TrainingError(
-                f"another process (pid {pid}) is already training this run, {self.folder}",
-                remedy=f"wait for it to finish, or stop it: kill {pid}",
-                kind="configuration",
-            ) from None
-        try:
-            write_text(owner, f"{os.getpid()}\n")
+        with lock_run(self.folder):
+            write_text(self.folder / "pid", f"{os.getpid()}\n")
             for partial in self.folder.glob(".*.tmp"):  # left by a process that was killed while writing a checkpoint
                 partial.unlink()
             yield
-        finally:
-            lock.release()
 
     def newest(self) -> State | None:
         """Return the newest intact checkpoint, or None. Damaged ones are skipped with a warning on stderr."""
@@ -140,14 +130,25 @@ class Checkpoints:
             if step not in keep_steps:
                 paths[step].unlink()
 
-    def finish(self) -> None:
-        """Mark the run as complete, so that it is not resumed."""
-        write_text(self.folder / "finished", "")
+    def finish(self, last_step: int, speed: Mapping[str, Any]) -> None:
+        """Mark the run as complete, with the only result that its last checkpoint lacks; delete earlier checkpoints."""
+        write_json(self._mark, speed)
+        self.prune(1, last_step, set())
+
+    def finished_speed(self) -> dict[str, Any]:
+        """Return what `finish` was given; empty if the run is not complete."""
+        return read_record(self._mark)
+
+    def reopen(self) -> None:
+        """Take the mark of a complete run away, if there is one."""
+        self._mark.unlink(missing_ok=True)
 
     def clear_finished(self) -> None:
-        """Delete the checkpoint folders of all completed runs."""
-        for marker in self._root.glob("*/finished"):
-            shutil.rmtree(marker.parent, ignore_errors=True)  # another process may be deleting it too
+        """Delete all other completed runs but the latest KEPT_FINISHED, and those that a process is writing again."""
+        marks = [mark for mark in self._root.glob(f"*/{FINISHED}") if mark != self._mark]
+        for mark in sorted(marks, key=_written_at, reverse=True)[KEPT_FINISHED:]:
+            with suppress(TrainingError), lock_run(mark.parent):
+                shutil.rmtree(mark.parent, ignore_errors=True)
 
     def _load(self, path: Path) -> State:
         content = load_tensors(path)
@@ -159,3 +160,10 @@ class Checkpoints:
         except (KeyError, TypeError):
             pass
         raise ValidationError(f"{path} is not a checkpoint of this run", remedy=RETRAIN)
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another process has just deleted it
+        return 0.0

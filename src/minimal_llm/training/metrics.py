@@ -92,20 +92,17 @@ def write_results(
     write_text(artifacts.history, history_csv(progress.history))
 
 
-def write_speed(artifacts: Artifacts, compute: Compute, progress: Progress, tokens_per_epoch: int) -> None:
-    """Write metrics/train_speed.json, which differs between equal runs: times, memory and hardware."""
+def speed_metrics(compute: Compute, progress: Progress, tokens_per_epoch: int) -> dict[str, Any]:
+    """Return the content of metrics/train_speed.json, which differs between equal runs: times, memory and hardware."""
     seconds = progress.seconds
     total_seconds = sum(seconds.values())
-    write_json(
-        artifacts.train_speed,
-        {
-            "total_seconds": round(total_seconds, 3),
-            **{f"{activity}_seconds": round(seconds.get(activity, 0.0), 3) for activity in ACTIVITIES},
-            "overhead_percent": round(100 * (1 - seconds["steps"] / total_seconds), 2),
-            "tokens_per_s": round(progress.epoch * tokens_per_epoch / seconds["steps"], 1),
-            "peak_memory_mb": round(peak_memory_mb(), 1),
-            **asdict(compute),
-            "cpu": cpu_name(),
-            "epoch_seconds": [round(done, 1) for done in progress.epoch_seconds],  # since the start of the run
-        },
-    )
+    return {
+        "total_seconds": round(total_seconds, 3),
+        **{f"{activity}_seconds": round(seconds.get(activity, 0.0), 3) for activity in ACTIVITIES},
+        "overhead_percent": round(100 * (1 - seconds["steps"] / total_seconds), 2),
+        "tokens_per_s": round(progress.epoch * tokens_per_epoch / seconds["steps"], 1),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+        **asdict(compute),
+        "cpu": cpu_name(),
+        "epoch_seconds": [round(done, 1) for done in progress.epoch_seconds],  # since the start of the run
+    }

@@ -11,6 +11,7 @@ from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.compute import Compute, choose_compute
 from minimal_llm.common.config import Config
 from minimal_llm.common.errors import TrainingError, ValidationError
+from minimal_llm.common.files import write_json
 from minimal_llm.common.unfinished_runs import describe_run
 from minimal_llm.model.model_file import load_model, save_model
 from minimal_llm.model.transformer import Architecture, parameter_count
@@ -19,7 +20,7 @@ from minimal_llm.tokenizer.tokenizer import Tokenizer
 from minimal_llm.training.batches import TrainingBatches
 from minimal_llm.training.checkpoint import Checkpoints, checkpoint_root
 from minimal_llm.training.identity import fingerprint, run_id, run_inputs
-from minimal_llm.training.metrics import final_metrics, write_results, write_speed
+from minimal_llm.training.metrics import final_metrics, speed_metrics, write_results
 from minimal_llm.training.step import architecture_of, copy_weights
 from minimal_llm.training.trainer import Trainer
 
@@ -27,7 +28,8 @@ from minimal_llm.training.trainer import Trainer
 def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Train on the token files in `inputs`; write the model and its metrics to `outputs`.
 
-    Resumes an unfinished run with the same inputs. Outputs are written only after training has completed.
+    Resumes an unfinished run with the same inputs. Outputs are written only after training has completed; those of a
+    run that finished earlier are written again, with the same bytes and without training.
 
     Raises:
         TrainingError, TokenizerError: the inputs cannot be used, or training cannot continue.
@@ -50,17 +52,27 @@ def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
         describe_run(checkpoints.folder, config, batches.steps)
         resumed = trainer.resume()
         print(_summary(trainer, tokens, compute))
-        if resumed:
-            print(f"Resuming from epoch {trainer.progress.epoch}, step {trainer.progress.step}", flush=True)
+        if trainer.progress.epoch < config.train.epochs:
+            checkpoints.reopen()  # the last checkpoint of a finished run was damaged
+        speed = checkpoints.finished_speed()
+        if speed:
+            print(
+                f"This run finished earlier; writing its results again from {checkpoints.folder}, without training. "
+                "To train it again, delete this folder."
+            )
+        elif resumed:
+            print(f"Resuming from epoch {trainer.progress.epoch}, step {trainer.progress.step}")
         trainer.run()
         final_weights = copy_weights(trainer.model)
         trainer.model.load_state_dict(trainer.best_weights)
         final = final_metrics(trainer.model, tokens, trainer.progress, identity["init_from_sha256"])
+        if not speed:
+            speed = speed_metrics(compute, trainer.progress, batches.steps * batches.tokens_per_step)
+            checkpoints.finish(trainer.global_step, speed)
         save_model(outputs.best_model, trainer.model, tokenizer.sha256, trainer.best_weights)
         save_model(outputs.final_model, trainer.model, tokenizer.sha256, final_weights)
         write_results(outputs, config, tokens, run_id(identity), trainer.progress, final)
-        write_speed(outputs, compute, trainer.progress, batches.steps * batches.tokens_per_step)
-        checkpoints.finish()
+        write_json(outputs.train_speed, speed)
 
 
 def check_tokenizer(tokens: TokenFiles, tokenizer: Tokenizer) -> None:

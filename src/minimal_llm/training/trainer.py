@@ -87,7 +87,7 @@ class Trainer:
         """Train to the last epoch.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM arrived; a checkpoint of the last completed step is saved.
+            Interrupted: a signal arrived; a checkpoint of the last completed step is saved.
             TrainingError: training diverged, or a checkpoint cannot be written.
         """
         with catch_signals() as stop, self._logged():

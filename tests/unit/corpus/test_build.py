@@ -39,7 +39,6 @@ def config(**changes: Any) -> DownloadConfig:
         "megabytes_per_language": 0.01,
         "books": Books(en=tuple(EN), es=tuple(ES)),
         "files": (),
-        "files_digest": "",
         "primer_megabytes": 0.1,
     }
     return DownloadConfig(**(values | changes))

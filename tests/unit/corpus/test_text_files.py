@@ -9,7 +9,7 @@ import pytest
 
 from minimal_llm.common.errors import CorpusError
 from minimal_llm.common.files import sha256_of
-from minimal_llm.corpus.text_files import digest, expand, read_documents
+from minimal_llm.corpus.text_files import expand, read_documents
 from tests.support.books import AUTHOR, STYLES, TITLES, Style, story, synthetic_book
 
 
@@ -138,20 +138,3 @@ def test_files_of_the_same_name_get_different_ids(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     paths = [write(tmp_path / "same.txt", story("en", 2)), write(tmp_path / "one" / "same.txt", story("en", 3))]
     assert [document.id for document in read_documents(paths)] == ["same.txt", "same.txt#2"]
-
-
-def test_the_digest_depends_only_on_contents_and_their_order(tmp_path: Path) -> None:
-    one, two = write(tmp_path / "1.txt", ["a"]), write(tmp_path / "2.txt", ["b"])
-    known = digest([one, two])
-    assert digest([str(tmp_path / "*.txt")]) == known
-    assert digest([two, one]) != known
-    (tmp_path / "1.txt").rename(tmp_path / "3.txt")
-    assert digest([str(tmp_path / "3.txt"), two]) == known
-    write(tmp_path / "2.txt", ["c"])
-    assert digest([str(tmp_path / "3.txt"), two]) != known
-    write(tmp_path / "3.txt", ["ac"])
-    write(tmp_path / "2.txt", [""])
-    moved = digest([str(tmp_path / "3.txt"), two])
-    write(tmp_path / "3.txt", ["a"])
-    write(tmp_path / "2.txt", ["c"])
-    assert digest([str(tmp_path / "3.txt"), two]) != moved  # the boundary between two files counts

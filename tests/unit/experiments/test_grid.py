@@ -11,6 +11,7 @@ from minimal_llm.common.config import load_config, parse_config, read_params
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.experiments.example import examples
 from minimal_llm.experiments.grid import identity, read_grid, read_recipe
+from minimal_llm.pipeline.inputs import recorded_hashes
 from minimal_llm.pipeline.memory_estimate import training_memory_mb
 from tests.support.stages import ROOT
 
@@ -43,10 +44,10 @@ def test_a_grid_gives_every_combination_once_under_a_readable_name(tmp_path: Pat
 def test_threads_make_no_new_experiment_unless_the_grid_sets_them(tmp_path: Path) -> None:
     (combination,) = read_grid(grid_file(tmp_path, "train.epochs: 1\n"), {})
     by_hand = parse_config(read_params(), {"train.epochs": 1, "train.threads": 7, "train.keep_checkpoints": 9})
-    assert identity(by_hand, by_threads=False) == combination.identity
+    assert identity(by_hand, recorded_hashes(by_hand), by_threads=False) == combination.identity
     one, two = read_grid(grid_file(tmp_path, "train.threads: [1, 2]\n"), {})
     assert one.identity != two.identity
-    assert one.identity == identity(one.config, by_threads=True)
+    assert one.identity == identity(one.config, recorded_hashes(one.config), by_threads=True)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,13 @@ def test_every_recipe_is_valid_and_what_it_claims_to_be() -> None:
     assert training_memory_mb(recipes["low-memory"]) < training_memory_mb(recipes["balanced"])
     assert recipes["high-quality"].download.megabytes_per_language > recipes["balanced"].download.megabytes_per_language
     assert len(read_grid(examples()["sweep"], {})) == 4
+
+
+def test_an_edited_file_of_ones_own_makes_another_experiment(tmp_path: Path) -> None:
+    text, grid = tmp_path / "text.txt", grid_file(tmp_path, "train.epochs: 1\n")
+    overrides = {"download.source": "files", "download.files": [str(tmp_path / "*.txt")]}
+    text.write_text("One.", encoding="utf-8")
+    (one,) = read_grid(grid, overrides)
+    text.write_text("Two.", encoding="utf-8")
+    (two,) = read_grid(grid, overrides)
+    assert (one.identity, one.name) != (two.identity, two.name)

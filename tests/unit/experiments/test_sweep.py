@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from minimal_llm.common.config import load_config
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.experiments import sweep
 from minimal_llm.experiments.live_runs import STYLES
-from minimal_llm.experiments.sweep import DISPLAY_ORDER, GRID, MARK, run_sweep, stop_processes
+from minimal_llm.experiments.sweep import DISPLAY_ORDER, GRID, MARK, run_sweep, stop_processes, trained_parameters
+from tests.support.stages import ROOT
 
 IGNORES_SIGINT = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); time.sleep(60)"
 # A process inherits an ignored SIGINT, for example from a shell that started the tests in the background.
@@ -47,6 +49,15 @@ def test_an_experiment_that_does_not_exit_is_killed(tmp_path: Path, monkeypatch:
     with experiment(tmp_path / "a", IGNORES_SIGINT) as process:
         stop_processes(tmp_path)
         assert process.wait(10) == -signal.SIGKILL
+
+
+def test_combinations_that_train_the_same_model_are_told_from_those_that_do_not() -> None:
+    config = load_config(ROOT / "params.yaml")
+    other_checks, other_model = (
+        load_config(ROOT / "params.yaml", {key: value})
+        for key, value in (("validate.max_gap", 0.25), ("split.validation_fraction", 0.2))
+    )
+    assert trained_parameters(other_checks) == trained_parameters(config) != trained_parameters(other_model)
 
 
 @pytest.mark.parametrize("jobs", [0, 65])

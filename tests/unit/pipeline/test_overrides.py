@@ -33,14 +33,19 @@ def test_a_corpus_path_is_a_file_a_pattern_or_several_with_shell_quoting(texts: 
     for paths, files in (
         ([texts[0]], [texts[0]]),
         (texts, texts),
-        ([pattern], [pattern]),
-        ([f"'{texts[1]}' {pattern}"], [texts[1], pattern]),
+        ([pattern], texts[::-1]),  # named one by one, so that a new match is a change of the parameter
+        ([f"'{texts[1]}' {pattern}"], texts[::-1]),
         ([texts[1].replace(" ", "\\ ")], [texts[1]]),
     ):
         overrides = overrides_from({"corpus_path": paths})
         assert (overrides["download.source"], overrides["download.files"]) == ("files", files)
-    digests = {overrides_from({"corpus_path": [text]})["download.files_digest"] for text in texts}
-    assert len(digests) == 2
+
+
+def test_a_pattern_stays_one_if_its_files_would_not_fit_a_command_line(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / f"{number}{'x' * 240}").touch()
+    pattern = str(tmp_path / "*")
+    assert overrides_from({"corpus_path": [pattern]})["download.files"] == [pattern]
 
 
 @pytest.mark.parametrize(

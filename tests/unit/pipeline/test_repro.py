@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from minimal_llm.common.unfinished_runs import UnfinishedRun
+from minimal_llm.common.errors import TrainingError
+from minimal_llm.common.unfinished_runs import UnfinishedRun, lock_run
 from minimal_llm.pipeline.repro import _settle_unfinished_run
 from tests.support.terminal import Terminal
 
@@ -48,3 +49,16 @@ def test_without_an_unfinished_run_nothing_is_asked(
     monkeypatch.setattr(sys, "stdin", Terminal())
     _settle_unfinished_run([], None)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_that_a_process_is_training_is_neither_resumed_nor_deleted(tmp_path: Path, resume: bool) -> None:
+    runs = [UnfinishedRun(tmp_path / name, 2.5, 60) for name in ("idle", "live")]
+    (tmp_path / "idle").mkdir()
+    (tmp_path / "live").mkdir()
+    (tmp_path / "live" / "pid").write_text("1234\n", encoding="ascii")
+    with lock_run(tmp_path / "live"), pytest.raises(TrainingError) as refused:
+        _settle_unfinished_run(runs, resume)
+    assert "another process (pid 1234) is already training this run" in refused.value.message
+    assert "kill 1234" in refused.value.remedy
+    assert all(run.folder.exists() for run in runs)

@@ -13,7 +13,6 @@ from minimal_llm.common.artifacts import STAGES, Artifacts
 from minimal_llm.common.config import Config, load_config
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.pipeline import stage as stage_module
-from minimal_llm.pipeline.overrides import corpus_overrides
 from minimal_llm.pipeline.stage import StderrTail, explain, run_stage
 from tests.support.stages import ROOT
 
@@ -68,7 +67,7 @@ def test_a_corpus_path_that_cannot_be_used_is_refused(
     assert told in capsys.readouterr().err
 
 
-def test_the_corpus_path_of_the_download_stage_sets_source_files_and_digest(
+def test_the_corpus_path_of_the_download_stage_sets_source_and_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     text = tmp_path / "my text.txt"
@@ -88,7 +87,6 @@ def test_the_corpus_path_of_the_download_stage_sets_source_files_and_digest(
     assert run_stage("download", ("download",), "", work, [namespace["CORPUS_PATH"]]) == 0
     download = seen[0].download
     assert (download.source, download.files) == ("files", (str(text),))
-    assert download.files_digest == corpus_overrides([str(text)])["download.files_digest"] != ""
 
 
 @pytest.mark.parametrize(
@@ -98,6 +96,8 @@ def test_the_corpus_path_of_the_download_stage_sets_source_files_and_digest(
         (MemoryError(), "tokenizer", 3, "out_of_memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "train", 4, "out_of_memory"),
         (OSError(errno.ENOSPC, "No space left on device", "x"), "train", 4, "disk_space"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "x"), "tokenizer", 3, "disk_space"),
+        (OSError(errno.EFBIG, "File too large", "x"), "download", 2, "disk_space"),
         (OSError(errno.EACCES, "Permission denied", "x"), "validate", 5, "configuration"),
         (ZeroDivisionError(), "download", 2, "internal"),
         (ConfigurationError("m", remedy="r"), "train", 1, "configuration"),

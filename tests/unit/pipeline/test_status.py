@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from minimal_llm.common.artifacts import Artifacts
-from minimal_llm.common.errors import TrainingError
+from minimal_llm.common.errors import ConfigurationError, TrainingError
 from minimal_llm.pipeline.status import RUN_VARIABLE, StatusFile
 
 
@@ -95,3 +96,38 @@ def test_a_stage_that_was_killed_is_recorded_as_interrupted_when_the_run_ends(st
         130,
     )
     assert "train was killed" in record["error"]["message"]
+
+
+def test_a_run_in_progress_keeps_its_record_until_it_ends(
+    status: StatusFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with subprocess.Popen(["sleep", "60"]) as living:
+        status.start_run("run-1", "dvc repro", living.pid)
+        before = status.read()
+        for variable in ("run-2", ""):  # of another pipeline, or by hand
+            monkeypatch.setenv(RUN_VARIABLE, variable)
+            second = StatusFile(tmp_path / "pipeline_status.json")
+            with pytest.raises(ConfigurationError, match=rf"another run is in progress here \(pid {living.pid}\)"):
+                second.require_idle()
+            second.start_phase("train")
+            second.fail_phase("train", 1.0, TrainingError("refused", remedy=""), [])
+            second.complete_phase("train", 1.0, Artifacts(tmp_path))
+            assert status.read() == before
+        living.kill()
+    second.require_idle()
+    second.start_phase("train")
+    assert states(status)[2] == "running"
+
+
+def test_a_stage_that_outlives_dvc_is_not_recorded_as_killed(status: StatusFile) -> None:
+    status.start_run("run-1", "dvc repro")
+    with subprocess.Popen(["sleep", "60"]) as stage:
+        entry = {"state": "running", "pid": stage.pid, "started": "2999-01-01T00:00:00+0000"}
+        record = status.read()
+        status._write({**record, "current_phase": "train", "phases": {**record["phases"], "train": entry}})
+        before = status.read()
+        told = status.finish_run(succeeded=False)["error"]
+        stage.kill()
+    assert status.read() == before
+    assert told["message"] == f"DVC has ended, but its stage train (pid {stage.pid}) is still at work"
+    assert f"kill {stage.pid}" in told["remedy"]

@@ -110,7 +110,7 @@ def test_the_outputs_of_a_stage_are_those_that_artifacts_names(name: str) -> Non
 
 
 def test_every_data_dependency_is_the_output_of_an_earlier_stage() -> None:
-    made = {str(Artifacts().parameters_checked)}
+    made = {str(Artifacts().files_record), str(Artifacts().model_record)}
     for name in STAGES:
         stage = stages()[name]
         assert {dep for dep in expanded(stage["deps"]) if dep.startswith("data/")} <= made
@@ -126,17 +126,21 @@ def test_every_parameter_belongs_to_a_stage_and_is_listed_key_by_key() -> None:
 def test_nothing_runs_before_all_parameters_are_checked() -> None:
     checked = stages()["parameters"]
     assert set(checked["params"]) == {key.split(".")[0] for key in flatten(load_config(ROOT / "params.yaml"))}
-    assert checked["outs"] == [str(Artifacts().parameters_checked)]
+    outs = {name: options for out in checked["outs"] for name, options in out.items()}
+    artifacts = Artifacts()
+    assert outs.keys() == {str(artifacts.input_links), str(artifacts.files_record), str(artifacts.model_record)}
+    # A wrong parameter deletes nothing, and the run cache, which would copy what is linked, is off for the stage.
+    assert all(options["persist"] for options in outs.values())
     assert set(stages()) - {"parameters"} == set(STAGES)
     # The others take what the download stage makes, so one edge puts all of them after the check.
-    assert checked["outs"][0] in stages()[STAGES[0]]["deps"]
+    assert str(artifacts.files_record) in stages()[STAGES[0]]["deps"]
 
 
 def test_metrics_plots_and_report_are_kept_in_git_so_that_they_can_be_read_right_after_a_clone() -> None:
     for stage in stages().values():
         for entry in [*stage["outs"], *stage.get("metrics", []), *stage.get("plots", [])]:
             name, options = next(iter(entry.items())) if isinstance(entry, dict) else (entry, {})
-            kept = name.startswith(("data/metrics/", "data/plots/")) or name == "data/report.md"
+            kept = name.startswith(("data/metrics/", "data/plots/", "data/inputs/links")) or name == "data/report.md"
             assert (options.get("cache") is False) == kept, name
 
 

@@ -19,7 +19,6 @@ OF_NO_RANGE = {  # what else may stand there, where config.py knows no list and 
     "download.books.en": "a list of ids",
     "download.books.es": "a list of ids",
     "download.files": "a list of paths",
-    "download.files_digest": "any text",
     "tokenizer.name": "letters, digits, `-`, `_`",
     "train.init_from": "any text",
 }

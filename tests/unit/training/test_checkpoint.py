@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -89,13 +90,29 @@ def test_only_one_process_holds_the_lock_and_an_error_releases_it(tmp_path: Path
         pass
 
 
-def test_completed_runs_are_deleted_and_unfinished_ones_are_kept(tmp_path: Path) -> None:
-    finished, unfinished = saved(tmp_path, 1), Checkpoints(tmp_path, "1" * 32)
-    unfinished.save(state(1), 1)
-    finished.finish()
-    finished.clear_finished()
-    assert not finished.folder.exists()
+def test_of_completed_runs_the_own_one_the_latest_and_those_at_work_are_kept_and_all_unfinished_ones(
+    tmp_path: Path,
+) -> None:
+    unfinished = saved(tmp_path, 1)
+    finished = [Checkpoints(tmp_path, f"{number}" * 32) for number in range(1, 7)]
+    for age, run in enumerate(finished):
+        run.save(state(1), 1)
+        run.finish(1, {"total_seconds": age})
+        os.utime(run.folder / "finished", (age, age))
+    with finished[1].lock():
+        finished[0].clear_finished()
+    kept = [run for run in finished if run.folder.exists()]
+    assert kept == [finished[0], finished[1], *finished[3:]]
+    assert [run.finished_speed()["total_seconds"] for run in kept] == [0, 1, 3, 4, 5]
     assert newest_step(unfinished) == 1
+
+
+def test_a_completed_run_keeps_its_last_checkpoint_only(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 1, 2, 3)
+    assert checkpoints.finished_speed() == {}
+    checkpoints.finish(3, {"total_seconds": 1.5})
+    assert steps(checkpoints) == [3]
+    assert checkpoints.finished_speed() == {"total_seconds": 1.5}
 
 
 def test_experiments_in_a_copy_of_the_repository_use_the_checkpoints_of_the_original(
