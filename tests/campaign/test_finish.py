@@ -134,7 +134,8 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("by", ["stage", *(pytest.param(name, marks=pytest.mark.long) for name in ("dvc", "make"))])
+@pytest.mark.long
+@pytest.mark.parametrize("by", COMMANDS)
 def test_training_whose_terminal_is_closed_saves_and_the_next_run_resumes(
     first_clone: Clone, tmp_path: Path, count: Count, by: str
 ) -> None:
