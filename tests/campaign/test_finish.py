@@ -134,7 +134,8 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("by", ["stage", *(pytest.param(name, marks=pytest.mark.long) for name in ("dvc", "make"))])
+@pytest.mark.long
+@pytest.mark.parametrize("by", COMMANDS)
 def test_training_whose_terminal_is_closed_saves_and_the_next_run_resumes(
     first_clone: Clone, tmp_path: Path, count: Count, by: str
 ) -> None:
@@ -198,6 +199,11 @@ def test_a_second_run_is_refused_and_leaves_the_record_and_the_checkpoints_of_th
     )
 
 
+def experiments(clone: Clone) -> dict[str, str]:
+    """The commits of the experiments by name."""
+    return {name.rpartition("/")[2]: clone.git("rev-parse", name).strip() for name in clone.experiments()}
+
+
 @pytest.mark.long
 def test_an_example_that_is_killed_keeps_the_experiment_of_its_earlier_run(
     first_clone: Clone, tmp_path: Path, count: Count
@@ -205,7 +211,7 @@ def test_an_example_that_is_killed_keeps_the_experiment_of_its_earlier_run(
     clone = first_clone.copy_to(tmp_path / "clone")
     words = ("make", "example", "NAME=custom-corpus", "EPOCHS=1")
     clone.run(*words)
-    references = clone.git("for-each-ref", "refs/exps")
+    references = experiments(clone)
     with (clone.folder / "src" / "minimal_llm" / "training" / "step.py").open("a", encoding="utf-8") as source:
         source.write("# another line\n")
     earlier = events(clone, "start")
@@ -213,9 +219,9 @@ def test_an_example_that_is_killed_keeps_the_experiment_of_its_earlier_run(
     wait_until(lambda: events(clone, "start") > earlier, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert clone.git("for-each-ref", "refs/exps") == references
+    assert experiments(clone) == references
     clone.run(*words)
-    renewed = clone.git("for-each-ref", "refs/exps")
+    renewed = experiments(clone)
     assert renewed != references
-    assert len(renewed.splitlines()) == len(references.splitlines())
+    assert renewed.keys() == references.keys()
     count("Processes", "make example killed", "the experiment of its earlier run stays until the new one is there")
