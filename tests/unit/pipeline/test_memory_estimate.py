@@ -1,25 +1,13 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from minimal_llm.common import system
 from minimal_llm.common.config import load_config
 from minimal_llm.common.errors import TrainingError
 from minimal_llm.pipeline import memory_estimate
 from tests.support.stages import ROOT
-
-
-def test_what_a_control_group_has_read_from_files_counts_as_free(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "memory.max").write_text("3000000\n", encoding="ascii")
-    (tmp_path / "memory.current").write_text("2500000\n", encoding="ascii")
-    (tmp_path / "memory.stat").write_text("anon 9\ninactive_file 1000000\nactive_file 500000\n", encoding="ascii")
-    monkeypatch.setattr(system, "CGROUPS", tmp_path)
-    assert system.available_memory_mb() == 2.0
 
 
 @pytest.mark.parametrize(
