@@ -17,7 +17,7 @@ from minimal_llm.pipeline.stage import run_stage
 
 def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Train the model."""
-    require_memory(config)
+    require_memory(config, inputs.tokens)
 
     from minimal_llm.training.train import train  # late: --help and a wrong flag get a quick answer
 

@@ -1,16 +1,23 @@
-"""CPU cores and memory of this machine, with container limits taken into account. Does not import torch."""
+"""Cores, memory and compiler of this machine, with container limits taken into account. Does not import torch."""
 
 from __future__ import annotations
 
 import os
+import platform
 import re
+import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
+# Compiling takes 30 to 40 s the first time and saves 8 to 15 ms per default step of 4,096 tokens on 2 cores (in
+# proportion less for smaller steps), so it pays off in runs of at least this many tokens.
+TOKENS_WORTH_COMPILING = 20_000_000
 CGROUPS = Path("/sys/fs/cgroup")
+CPU_INFO = Path("/proc/cpuinfo")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
@@ -24,6 +31,26 @@ def physical_cores() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = (int(quota) for quota in _cpu_quotas())
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed, *quotas))
+
+
+def worth_compiling(wanted: str, tokens: int) -> bool:
+    """Return whether train.compile, `wanted`, asks for torch.compile in a run of so many tokens."""
+    return wanted == "always" or (wanted == "auto" and tokens >= TOKENS_WORTH_COMPILING)
+
+
+def has_bf16_flags() -> bool:
+    """Return whether the system says that the CPU has bf16 units: without torch, which is asked before a run."""
+    return re.search(r"\b(avx512_bf16|amx_tile)\b", _read(CPU_INFO)) is not None
+
+
+def compiler_problem() -> str | None:
+    """Return why torch.compile would not work on this machine, or None. Does not compile anything."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        return f"no C++ compiler found ({compiler})"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        return f"the headers of Python {platform.python_version()} are not installed"
+    return None
 
 
 def peak_memory_mb() -> float:

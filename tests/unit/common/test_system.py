@@ -18,7 +18,7 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(system, "OWN_CGROUPS", tmp_path / "own")
     monkeypatch.setattr(system, "CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(CORES)), raising=False)
-    monkeypatch.setattr(psutil, "cpu_count", lambda logical: CORES)  # noqa: ARG005  # as it is called
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: CORES)  # as it is called
     return tmp_path / "cgroup"
 
 
