@@ -7,6 +7,7 @@ numbers of tokens are upper bounds, as they are not known before the corpus is m
 from __future__ import annotations
 
 import glob
+import math
 import os
 from pathlib import Path
 
@@ -16,12 +17,11 @@ from minimal_llm.common.files import size_of
 from minimal_llm.common.system import available_memory_mb, compiler_problem, has_bf16_flags, worth_compiling
 
 TORCH_MB = 420  # everything that is not a tensor of ours, most of all torch itself
-COMPILER_MB = 200  # torch.compile's modules
+COMPILER_MB = 300  # torch.compile's modules, and the C++ compiler that it starts
 CHUNK_ROWS = 1024  # of logits, as in model/loss.py
 EVALUATED_WINDOWS, EVALUATED_TOKENS = 32, 4096  # in a batch, as in model/perplexity.py
 DECODED_WINDOWS, DECODED_TOKENS = 32, 16_384  # as in validation/exports.py
 LONGEST_PLAIN_ATTENTION = 256  # as in model/transformer.py: beyond, attention scores are never held in memory
-LARGE_VOCABULARY = 4000
 
 
 def require_memory(config: Config, tokens: Path) -> None:
@@ -140,7 +140,7 @@ def token_estimate(config: Config) -> int:
     if tokenizer.model_type in ("char", "word"):  # a word that is not in the vocabulary becomes bytes
         bytes_per_token = 1.0
     else:  # measured: 2.2 for 1000 entries, 3.8 for 8000
-        bytes_per_token = 3.2 if tokenizer.vocab_size >= LARGE_VOCABULARY else 2.0
+        bytes_per_token = min(3.5, 2.1 + 0.5 * math.log2(tokenizer.vocab_size / 1000))
     return round(corpus_mb(config) * 1e6 / bytes_per_token)
 
 
