@@ -1,5 +1,6 @@
 # Set-up, and a short form of each command. Everything runs in .venv, which `make` updates when requirements change.
 .DEFAULT_GOAL := help
+# Not /bin/sh: make 3.81, that of macOS, would start plain commands without a shell, and without the PATH set here.
 SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -93,7 +94,7 @@ lint: setup-dev ## Check style, imports and types
 	@ruff format --check .
 	@lint-imports --no-cache > /dev/null || lint-imports --no-cache
 	@mypy
-	@mypy stages/*.py scripts/*.py --scripts-are-modules --explicit-package-bases
+	@MYPYPATH=src:stages mypy stages/*.py scripts/*.py --scripts-are-modules --explicit-package-bases
 	@MYPYPATH=src:benchmarks mypy benchmarks/*.py --scripts-are-modules --explicit-package-bases
 
 status: setup ## Show what the last run did and what DVC would run now

@@ -18,6 +18,7 @@ import psutil
 TOKENS_WORTH_COMPILING = 20_000_000
 CGROUPS = Path("/sys/fs/cgroup")
 CPU_INFO = Path("/proc/cpuinfo")
+OWN_STATUS = Path("/proc/self/status")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
@@ -57,11 +58,9 @@ def peak_memory_mb() -> float:
     """Return the peak resident memory of this process, in MB (10^6 bytes)."""
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset) / 1e6
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would include memory used by the parent process before it started this one
-        found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"), re.MULTILINE)
-        if found:
-            return int(found[1]) * 1024 / 1e6
+    # getrusage would include memory used by the parent process before it started this one
+    if found := re.search(r"^VmHWM:\s+(\d+) kB", _read(OWN_STATUS), re.MULTILINE):
+        return int(found[1]) * 1024 / 1e6
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024

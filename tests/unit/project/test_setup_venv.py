@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import subprocess
@@ -100,12 +99,12 @@ def test_an_environment_that_is_a_link_is_refused_and_nothing_installed_into_it(
     other.mkdir()
     (folder / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
     (folder / ".venv").symlink_to(other)
+    environment = {name: value for name, value in clean_environment().items() if name != "PYTHON"}
     for given in ([], [f"PYTHON={sys.executable}"]):
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["make", "setup", *given],
             cwd=folder,
-            env=clean_environment() | {"PATH": path},
+            env=environment,
             capture_output=True,
             text=True,
             check=False,
