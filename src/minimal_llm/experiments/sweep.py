@@ -77,7 +77,7 @@ def _check_prerequisites(combinations: Sequence[Combination], jobs: int) -> None
     findings = run_checks(largest[0], artifacts)
     if jobs > 1:
         findings.append(check_memory(largest, f"make sweep JOBS={jobs - 1}"))
-    findings.append(check_disk(sweep_disk_mb(largest, configs), artifacts))
+    findings.append(check_disk(sweep_disk_mb(largest, configs), artifacts, "the sweep"))
     require(findings)
 
 

@@ -116,15 +116,15 @@ def _check_packages() -> Finding:
     return Finding("packages", f"{len(pins)} installed as pinned")
 
 
-def check_disk(needed: float, artifacts: Artifacts) -> Finding:
-    """There are `needed` MB free where the artifacts are, and they can be written."""
+def check_disk(needed: float, artifacts: Artifacts, who: str = "this configuration") -> Finding:
+    """There are the MB free that `who` needs where the artifacts are, and they can be written."""
     root = artifacts.root.absolute()
     folder = next(folder for folder in (root, *root.parents) if folder.exists())
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding("disk", f"{folder} is not writable", f"chmod u+wx {folder}")
     needed, free = max(LEAST_FREE_DISK_MB, needed), shutil.disk_usage(folder).free / 1e6
     remedy = None if free >= needed else f"free {needed - free:,.0f} MB: make clean, dvc gc --workspace"
-    return Finding("disk", f"{free:,.0f} MB free, this configuration needs {needed:,.0f} MB", remedy)
+    return Finding("disk", f"{free:,.0f} MB free, {who} needs {needed:,.0f} MB", remedy)
 
 
 def check_memory(trained: Sequence[Config], less: str) -> Finding:
