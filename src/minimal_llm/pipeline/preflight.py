@@ -167,11 +167,11 @@ def _check_corpus(config: Config, artifacts: Artifacts) -> Finding:
         mirrors = mirrors_from_environment()
     except MinimalLlmError as error:
         return Finding("corpus", error.message, error.remedy)
-    if mirror := next(filter(_answers, mirrors), None):
-        return Finding("corpus", f"mirror {mirror} answers")
     missing = _missing_book(config.download, artifacts.raw_books)
     if not missing:
-        return Finding("corpus", f"no mirror can be reached; all books needed are in {artifacts.raw_books}")
+        return Finding("corpus", f"all books needed are in {artifacts.raw_books}")
+    if mirror := next(filter(_answers, mirrors), None):
+        return Finding("corpus", f"mirror {mirror} answers")
     if config.download.offline_fallback:
         told = f"no mirror can be reached, and {missing} is not in {artifacts.raw_books}; the embedded primer will"
         return Finding("corpus", f"{told} replace the books")
