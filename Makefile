@@ -1,5 +1,6 @@
 # Set-up, and a short form of each command. Everything runs in .venv, which `make` updates when requirements change.
 .DEFAULT_GOAL := help
+# Not /bin/sh: make 3.81, that of macOS, would start plain commands without a shell, and without the PATH set here.
 SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -27,6 +28,8 @@ UNFINISHED = $(if $(value RESUME),$(or $(if $(filter yes Yes YES,$(value RESUME)
 	$(if $(filter no No NO,$(value RESUME)),--restart),\
 	$(error RESUME=$(value RESUME) is not yes or no. What to do: make train RESUME=no)))
 
+# A Python that is given must be that of the environment; python3, the default, only makes one where there is none.
+SETUP := scripts/setup_venv.py $(if $(filter-out file,$(origin PYTHON)),--this-python)
 QUICK := --data-dir runs/quick
 WORKERS := -n 2
 
@@ -38,10 +41,10 @@ help: ## List the targets
 	@echo "  All commands, with their options:   .venv/bin/minimal-llm --help"
 
 setup: ## Create or update .venv with the pinned requirements (part of every other target)
-	@$(PYTHON) scripts/setup_venv.py
+	@$(PYTHON) $(SETUP)
 
 setup-dev:
-	@$(PYTHON) scripts/setup_venv.py --dev
+	@$(PYTHON) $(SETUP) --dev
 
 check: setup ## Check parameters and prerequisites
 	@minimal-llm check
@@ -83,7 +86,7 @@ test-full: setup-dev ## Run the test suite, including the tests that take minute
 	@python -m pytest $(WORKERS) -m "" $(PYTEST)
 
 test-export: ## Load every export in the program that it is for, in an environment of its own
-	@$(PYTHON) scripts/setup_venv.py --export
+	@$(PYTHON) $(SETUP) --export
 	@.venv-export/bin/python -m pytest tests/interop $(PYTEST)
 
 lint: setup-dev ## Check style, imports and types
@@ -91,7 +94,7 @@ lint: setup-dev ## Check style, imports and types
 	@ruff format --check .
 	@lint-imports --no-cache > /dev/null || lint-imports --no-cache
 	@mypy
-	@mypy stages/*.py scripts/*.py --scripts-are-modules --explicit-package-bases
+	@MYPYPATH=src:stages mypy stages/*.py scripts/*.py --scripts-are-modules --explicit-package-bases
 	@MYPYPATH=src:benchmarks mypy benchmarks/*.py --scripts-are-modules --explicit-package-bases
 
 status: setup ## Show what the last run did and what DVC would run now

@@ -27,10 +27,10 @@ from rich.table import Table
 from torch import Tensor
 
 from minimal_llm.common.artifacts import Artifacts
-from minimal_llm.common.compute import choose_compute, compiler_problem, cpu_name, has_bf16_units
+from minimal_llm.common.compute import choose_compute, cpu_name, has_bf16_units
 from minimal_llm.common.config import Config, load_config
 from minimal_llm.common.files import write_json
-from minimal_llm.common.system import peak_memory_mb, physical_cores
+from minimal_llm.common.system import compiler_problem, peak_memory_mb, physical_cores
 from minimal_llm.model.transformer import Architecture
 from minimal_llm.tokenizer.token_files import TokenFiles, read_tokens
 from minimal_llm.training.batches import TrainingBatches

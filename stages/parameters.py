@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+import installed  # noqa: F401  # first: without the packages, it says so and exits
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import load_config
 from minimal_llm.common.errors import ConfigurationError

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import installed  # noqa: F401  # first: without the packages, it says so and exits
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import Config
 from minimal_llm.common.inputs import record_of, require_recorded
@@ -19,7 +20,7 @@ from minimal_llm.pipeline.stage import run_stage
 
 def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Train the model."""
-    require_memory(config)
+    require_memory(config, inputs.tokens)
 
     from minimal_llm.training.train import train  # late: --help and a wrong flag get a quick answer
 

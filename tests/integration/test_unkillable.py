@@ -20,7 +20,7 @@ import pytest
 import torch
 import yaml
 
-from minimal_llm.common.compute import compiler_problem
+from minimal_llm.common.system import compiler_problem
 from minimal_llm.model.model_file import to_bytes
 from minimal_llm.tokenizer.token_files import read_tokens, write_tokens
 from tests.support.clone import Clone, needs_venv

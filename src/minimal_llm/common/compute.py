@@ -5,9 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import shutil
 import sys
-import sysconfig
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,9 @@ import torch
 
 from minimal_llm.common.config import TrainConfig
 from minimal_llm.common.errors import TrainingError
-from minimal_llm.common.system import physical_cores
+from minimal_llm.common.system import compiler_problem, physical_cores, worth_compiling
 
 Precision = Literal["fp32", "bf16"]
-
-# Compiling takes 30 to 40 s the first time and saves 8 to 15 ms per default step of 4,096 tokens on 2 cores (in
-# proportion less for smaller steps), so it pays off in runs of at least this many tokens.
-TOKENS_WORTH_COMPILING = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ def choose_device(wanted: str) -> str:
 
 def choose_compiling(wanted: str, tokens: int, cache: Path) -> bool:
     """Return whether to use torch.compile, printing the reason where the configuration alone does not decide it."""
-    if wanted == "never" or (wanted == "auto" and tokens < TOKENS_WORTH_COMPILING):
+    if not worth_compiling(wanted, tokens):
         return False
     # Cache under data/, not in a shared temporary folder. Compile in this process: each worker would take 300 MB.
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.resolve())
@@ -93,16 +87,6 @@ def choose_compiling(wanted: str, tokens: int, cache: Path) -> bool:
     # Rotary embeddings use complex numbers, which are not compiled; they take 1 % of a step.
     warnings.filterwarnings("ignore", message="Torchinductor does not support code generation for complex operators")
     return True
-
-
-def compiler_problem() -> str | None:
-    """Return why torch.compile would not work on this machine, or None. Does not compile anything."""
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        return f"no C++ compiler found ({compiler})"
-    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
-        return f"the headers of Python {platform.python_version()} are not installed"
-    return None
 
 
 def keep_freed_memory() -> None:

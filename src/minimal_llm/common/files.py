@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,20 @@ from typing import Any
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace the content of `path` atomically: after a crash or power loss it has either the old or the new content.
 
+    A new file gets the permissions that the umask allows; one that is replaced keeps its own.
+
     Raises:
         OSError: the disk is full or the folder is not writable. The old file is intact.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with temporary.open("xb") as stream:
+            with suppress(FileNotFoundError):
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)  # mkstemp creates it with mode 0600
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)

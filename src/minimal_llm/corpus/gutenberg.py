@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -83,6 +84,16 @@ def check_book(raw: bytes, number: int, language: Language) -> Document:
         encoding=encoding,
         paragraphs=paragraphs,
     )
+
+
+def cached_book(cache: Path, number: int, language: Language) -> Document | None:
+    """Return a book that an earlier run has downloaded, if it is intact and accepted. Changes nothing on disk."""
+    for path in sorted(cache.glob(f"pg{number}-*.txt")):
+        raw = path.read_bytes()
+        if path.stem == f"pg{number}-{sha256_of(raw)}":
+            with suppress(CorpusError):
+                return check_book(raw, number, language)
+    return None
 
 
 class Library:

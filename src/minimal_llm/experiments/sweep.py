@@ -33,9 +33,10 @@ from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
 from minimal_llm.experiments.grid import Combination, identity, read_grid
 from minimal_llm.experiments.live_runs import LiveRun, Row, live_runs, table
 from minimal_llm.pipeline.commands import git, output_of
+from minimal_llm.pipeline.disk_estimate import sweep_disk_mb
 from minimal_llm.pipeline.memory_estimate import training_memory_mb
 from minimal_llm.pipeline.overrides import dvc_command
-from minimal_llm.pipeline.preflight import LOCK, check_memory, require, run_checks
+from minimal_llm.pipeline.preflight import LOCK, check_disk, check_memory, require, run_checks
 from minimal_llm.pipeline.references import experiments_of, finished_experiments
 
 GRID = Path("examples/sweep.yaml")
@@ -71,10 +72,13 @@ def run_sweep(grid: Path, jobs: int, overrides: Mapping[str, Any]) -> int:
 
 def _check_prerequisites(combinations: Sequence[Combination], jobs: int) -> None:
     """Raise ConfigurationError with everything that the largest combination, or all jobs together, would lack."""
-    largest = sorted((each.config for each in combinations), key=training_memory_mb, reverse=True)[:jobs]
-    findings = run_checks(largest[0], Artifacts(tokenizer_name=largest[0].tokenizer.name))
+    configs = [each.config for each in combinations]
+    largest = sorted(configs, key=training_memory_mb, reverse=True)[:jobs]
+    artifacts = Artifacts(tokenizer_name=largest[0].tokenizer.name)
+    findings = run_checks(largest[0], artifacts)
     if jobs > 1:
         findings.append(check_memory(largest, f"make sweep JOBS={jobs - 1}"))
+    findings.append(check_disk(sweep_disk_mb(largest, configs), artifacts, "the sweep"))
     require(findings)
 
 

@@ -14,7 +14,9 @@ from minimal_llm.model.loss import summed_cross_entropy
 from minimal_llm.model.transformer import TinyTransformer
 from minimal_llm.tokenizer.token_files import Ids, Span, TokenFiles
 
-EVALUATION_BATCH = 32  # windows
+# A batch has at most this many windows and, beyond one window, tokens: memory does not grow with the context length.
+EVALUATION_WINDOWS = 32
+EVALUATION_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ def evaluate(
     """
     nats, count = 0.0, 0
     device = model.head.weight.device
-    for inputs, targets in evaluation_batches(tokens, EVALUATION_BATCH, model.architecture.max_seq_length):
+    length = model.architecture.max_seq_length
+    windows = max(1, min(EVALUATION_WINDOWS, EVALUATION_TOKENS // length))
+    for inputs, targets in evaluation_batches(tokens, windows, length):
         hidden = model.hidden(inputs.to(device)).flatten(0, 1)  # (B * T, C)
         nats += summed_cross_entropy(hidden, model.head.weight, targets.to(device).flatten(), dtype)
         count += targets.numel()

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from minimal_llm.common.artifacts import Artifacts
-from minimal_llm.common.config import Config, load_config
+from minimal_llm.common.config import Config, DownloadConfig, load_config
 from minimal_llm.common.errors import ConfigurationError, MinimalLlmError
 from minimal_llm.common.system import available_memory_mb
-from minimal_llm.corpus.gutenberg import mirrors_from_environment
+from minimal_llm.corpus.gutenberg import cached_book, mirrors_from_environment
+from minimal_llm.corpus.languages import Language
 from minimal_llm.corpus.text_files import expand
 from minimal_llm.pipeline.commands import git
-from minimal_llm.pipeline.memory_estimate import less_memory, parameter_estimate, training_memory_mb
+from minimal_llm.pipeline.disk_estimate import disk_needed_mb
+from minimal_llm.pipeline.memory_estimate import less_memory, stages_memory_mb
 
 OLDEST_PYTHON = (3, 11)
 REQUIREMENTS = Path("requirements.txt")
@@ -55,7 +58,7 @@ def run_checks(config: Config, artifacts: Artifacts) -> list[Finding]:
     return [
         _check_python(),
         _check_packages(),
-        _check_disk(config, artifacts),
+        check_disk(disk_needed_mb(config), artifacts),
         check_memory([config], less_memory(config)[1]),
         _check_git(),
         check_dvc(),
@@ -114,35 +117,29 @@ def _check_packages() -> Finding:
     return Finding("packages", f"{len(pins)} installed as pinned")
 
 
-def _check_disk(config: Config, artifacts: Artifacts) -> Finding:
+def check_disk(needed: float, artifacts: Artifacts, who: str = "this configuration") -> Finding:
+    """There are the MB free that `who` needs where the artifacts are, and they can be written."""
     root = artifacts.root.absolute()
     folder = next(folder for folder in (root, *root.parents) if folder.exists())
     if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY:
         return Finding("disk", f"{folder} is on a read-only file system", "mount it writable")
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding("disk", f"{folder} is not writable", f"chmod u+wx {folder}")
-    needed, free = max(LEAST_FREE_DISK_MB, _disk_needed_mb(config)), shutil.disk_usage(folder).free / 1e6
+    needed, free = max(LEAST_FREE_DISK_MB, needed), shutil.disk_usage(folder).free / 1e6
     remedy = None if free >= needed else f"free {needed - free:,.0f} MB: make clean, dvc gc --workspace"
-    return Finding("disk", f"{free:,.0f} MB free, this configuration needs {needed:,.0f} MB", remedy)
-
-
-def _disk_needed_mb(config: Config) -> float:
-    download, train = config.download, config.train
-    corpus = download.primer_megabytes if download.source == "primer" else 2 * download.megabytes_per_language
-    weights = parameter_estimate(config) * 4 / 1e6
-    raw_books = 3 * corpus
-    in_data_and_cache = 2 * (2 * corpus + 2 * weights)  # corpus and tokens, two model files
-    # weights, AdamW's two moments, best weights; a new checkpoint is written before an old one is deleted
-    checkpoints = (train.epochs // train.checkpoint_every_epochs + 2) * 4 * weights
-    return raw_books + in_data_and_cache + checkpoints
+    return Finding("disk", f"{free:,.0f} MB free, {who} needs {needed:,.0f} MB", remedy)
 
 
 def check_memory(trained: Sequence[Config], less: str) -> Finding:
-    """There is memory to train all of these at once; `less` is a command that needs less."""
-    needed, free = sum(map(training_memory_mb, trained)), available_memory_mb()
-    who = f"{len(trained)} jobs need" if len(trained) > 1 else "training needs"
-    remedy = None if free >= needed else f"close other programs, or: {less}"
-    return Finding("memory", f"{free:,.0f} MB free, {who} about {needed:,.0f} MB", remedy)
+    """There is memory for the largest stage of all of these at once; with the command `less`, training needs less."""
+    free, needed = available_memory_mb(), Counter[str]()
+    for config in trained:
+        needed.update(stages_memory_mb(config))
+    ((stage, most),) = needed.most_common(1)
+    who = f"{stage} in {len(trained)} jobs" if len(trained) > 1 else stage
+    change = less if stage == "training" or len(trained) > 1 else "use less text, or a smaller model"
+    remedy = None if free >= most else f"close other programs, or: {change}"
+    return Finding("memory", f"{free:,.0f} MB free, {who} needs about {most:,.0f} MB", remedy)
 
 
 def _check_git() -> Finding:
@@ -177,14 +174,31 @@ def _check_corpus(config: Config, artifacts: Artifacts) -> Finding:
         mirrors = mirrors_from_environment()
     except MinimalLlmError as error:
         return Finding("corpus", error.message, error.remedy)
-    if any(artifacts.raw_books.glob("*")):
-        return Finding("corpus", f"books downloaded earlier, in {artifacts.raw_books}")
+    missing = _missing_book(config.download, artifacts.raw_books)
+    if not missing:
+        return Finding("corpus", f"all books needed are in {artifacts.raw_books}")
     if mirror := next(filter(_answers, mirrors), None):
         return Finding("corpus", f"mirror {mirror} answers")
     if config.download.offline_fallback:
-        return Finding("corpus", "no mirror can be reached; the embedded primer will replace the books")
+        told = f"no mirror can be reached, and {missing} is not in {artifacts.raw_books}; the embedded primer will"
+        return Finding("corpus", f"{told} replace the books")
     remedy = "connect to the network, set GUTENBERG_MIRRORS, or: dvc exp run -S download.source=primer"
-    return Finding("corpus", f"no mirror can be reached ({', '.join(mirrors)})", remedy)
+    return Finding("corpus", f"no mirror can be reached ({', '.join(mirrors)}), {missing} is missing", remedy)
+
+
+def _missing_book(download: DownloadConfig, cache: Path) -> str:
+    """Return the first book that the corpus needs and that is not in the cache, or "" if all are."""
+    lists: dict[Language, tuple[int, ...]] = {"en": download.books.en, "es": download.books.es}
+    for language, numbers in lists.items():
+        size = 0
+        for number in numbers:  # those after them are not read once there is enough text
+            if size >= download.megabytes_per_language * 1e6:
+                break
+            book = cached_book(cache, number, language)
+            if book is None:
+                return f"book {number} ({language})"
+            size += sum(len(paragraph.encode()) + 1 for paragraph in book.paragraphs)
+    return ""
 
 
 def _answers(mirror: str) -> bool:

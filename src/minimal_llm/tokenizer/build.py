@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -79,12 +80,12 @@ def encode_split(
     segments: Sequence[Segment], split: Split, tokenizer: Tokenizer, advance: Callable[[int], object]
 ) -> tuple[Ids, tuple[Span, ...]]:
     """Return the token ids of a split and its language spans; `advance` receives the bytes done, for a progress bar."""
-    ids: list[int] = []
+    ids = array("H")  # two bytes each: as Python's integers, the tokens of a char model would take forty
     spans = []
     for language in LANGUAGES:
         first, size = len(ids), 0
         for segment in (s for s in segments if s.split == split and s.language == language):
-            ids += _encode_segment(segment, tokenizer, advance)
+            ids.extend(_encode_segment(segment, tokenizer, advance))
             size += len(segment.text.encode())
         if len(ids) > first:
             spans.append(Span(language=language, first=first, tokens=len(ids) - first, bytes=size))

@@ -19,7 +19,8 @@ from minimal_llm.inference.onnx_decoder import OnnxDecoder
 from minimal_llm.tokenizer.token_files import Ids
 
 FORMATS = {"onnx": graph.files, "onnx-int8": int8.files}
-WINDOWS = 128  # windows of validation text, evenly spaced
+WINDOWS = 128  # windows of validation text, evenly spaced; fewer if they are long:
+TOKENS = 16_384  # in all windows together; decoding them one by one takes time, and their keys and values memory
 BATCH = 32
 
 
@@ -46,12 +47,12 @@ def measure_exports(inputs: Artifacts, tokens: Ids) -> dict[str, Export]:
 
 
 def decoder_loss(decoder: Decoder, tokens: Ids) -> float:
-    """Return the mean cross-entropy, in nats per token, over WINDOWS windows as long as the decoder's context.
+    """Return the mean cross-entropy, in nats per token, over at most WINDOWS windows as long as the decoder's context.
 
     The windows are decoded token by token, as on a device, so the loss includes all rounding of the runtime.
     """
     length = min(decoder.context, len(tokens))
-    count = min(WINDOWS, len(tokens) // length)
+    count = min(WINDOWS, max(1, TOKENS // length), len(tokens) // length)
     starts = np.arange(count) * (len(tokens) // count)
     windows = np.stack([tokens[start : start + length] for start in starts]).astype(np.int64)  # (count, T)
     nats = sum(_batch_nats(decoder, windows[first : first + BATCH]) for first in range(0, count, BATCH))

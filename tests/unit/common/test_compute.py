@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from minimal_llm.common import compute
-from minimal_llm.common.compute import TOKENS_WORTH_COMPILING, choose_compiling
+from minimal_llm.common.compute import choose_compiling
 from minimal_llm.common.errors import TrainingError
+from minimal_llm.common.system import TOKENS_WORTH_COMPILING
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from minimal_llm.model import perplexity
 from minimal_llm.model.perplexity import evaluate
 from minimal_llm.model.transformer import Architecture, TinyTransformer
+from minimal_llm.tokenizer.token_files import Ids
 
 SMALL = Architecture(vocab_size=50, layers=2, d_model=64, heads=4, feed_forward=128, max_seq_length=16)
 
@@ -27,3 +32,16 @@ def test_every_token_but_the_first_is_predicted_once_by_the_whole_model(count: i
     measured = evaluate(model, tokens)
     assert measured.tokens == count - 1
     assert measured.nats == pytest.approx(nats, rel=1e-4)
+
+
+def test_the_batch_of_an_evaluation_does_not_grow_with_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[tuple[int, int]] = []
+
+    def none(_tokens: Ids, *shape: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        batches.append((shape[0], shape[1]))
+        return iter(())
+
+    monkeypatch.setattr(perplexity, "evaluation_batches", none)
+    for length in (32, 128, 512, 2048):
+        evaluate(TinyTransformer(replace(SMALL, max_seq_length=length)), np.arange(9, dtype=np.uint16))
+    assert batches == [(32, 32), (32, 128), (8, 512), (2, 2048)]

@@ -8,8 +8,10 @@ import pytest
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import load_config
 from minimal_llm.common.errors import ConfigurationError
+from minimal_llm.common.files import sha256_of
 from minimal_llm.pipeline import preflight
 from minimal_llm.pipeline.preflight import Finding, check_initial_model, require, run_checks
+from tests.support.books import synthetic_book
 from tests.support.stages import ROOT
 
 UNREACHABLE = "http://127.0.0.1:9"
@@ -53,15 +55,44 @@ def test_a_package_of_another_version_is_named_with_both(tmp_path: Path, monkeyp
     assert packages.remedy == "make setup"
 
 
-def test_without_a_mirror_books_on_disk_or_the_primer_will_do_unless_it_is_ruled_out(tmp_path: Path) -> None:
+def keep(artifacts: Artifacts, number: int, text: bytes) -> None:
+    """Put a book into the cache as a download does."""
+    artifacts.raw_books.mkdir(exist_ok=True)
+    (artifacts.raw_books / f"pg{number}-{sha256_of(text)}.txt").write_bytes(text)
+
+
+def test_without_a_mirror_the_primer_will_do_unless_it_is_ruled_out(tmp_path: Path) -> None:
     artifacts = Artifacts(tmp_path)
-    assert "the embedded primer will replace the books" in findings(artifacts)["corpus"].detail
+    found = findings(artifacts)["corpus"]
+    told = f"no mirror can be reached, and book 11 (en) is not in {artifacts.raw_books}; the embedded primer will"
+    assert (found.detail, found.remedy) == (f"{told} replace the books", None)
     refused = findings(artifacts, download__offline_fallback=False)["corpus"]
-    assert refused.detail == f"no mirror can be reached ({UNREACHABLE})"
+    assert refused.detail == f"no mirror can be reached ({UNREACHABLE}), book 11 (en) is missing"
     assert "GUTENBERG_MIRRORS" in str(refused.remedy)
-    artifacts.raw_books.mkdir()
-    (artifacts.raw_books / "pg11.txt").touch()
-    assert findings(artifacts, download__offline_fallback=False)["corpus"].remedy is None
+
+
+def test_without_a_mirror_every_book_that_would_be_read_must_be_on_disk(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path)
+    books = {language: synthetic_book(language, 60) for language in ("en", "es")}
+    changes = {"download__books__en": [1, 2, 3], "download__books__es": [4, 5]}
+    size = 1.5 * max(len("\n".join(book.paragraphs).encode()) for book in books.values()) / 1e6  # one is too little
+
+    def corpus() -> Finding:
+        return findings(artifacts, download__megabytes_per_language=size, download__offline_fallback=False, **changes)[
+            "corpus"
+        ]
+
+    for language, number in (("en", 1), ("en", 2), ("es", 4), ("es", 5)):
+        assert corpus().detail.endswith(f"book {number} ({language}) is missing")
+        keep(artifacts, number, books[language].text.encode())
+    assert (corpus().detail, corpus().remedy) == (
+        f"all books needed are in {artifacts.raw_books}",
+        None,
+    )
+    damaged = next(artifacts.raw_books.glob("pg4-*"))
+    damaged.write_bytes(damaged.read_bytes()[1:])
+    assert corpus().detail.endswith("book 4 (es) is missing")
+    assert damaged.exists()
 
 
 def test_files_of_ones_own_must_exist(tmp_path: Path) -> None:
