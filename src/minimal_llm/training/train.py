@@ -18,7 +18,8 @@ from minimal_llm.tokenizer.token_files import TokenFiles, read_tokens
 from minimal_llm.tokenizer.tokenizer import Tokenizer
 from minimal_llm.training.batches import TrainingBatches
 from minimal_llm.training.checkpoint import Checkpoints, checkpoint_root
-from minimal_llm.training.identity import fingerprint, run_id, run_inputs
+from minimal_llm.training.identity import fingerprint, run_id, run_inputs, unresumed
+from minimal_llm.training.kernels import name_kernels, resumption
 from minimal_llm.training.metrics import final_metrics, write_results, write_speed
 from minimal_llm.training.step import architecture_of, copy_weights
 from minimal_llm.training.trainer import Trainer
@@ -47,18 +48,22 @@ def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
         trainer = Trainer(config, tokens, batches, tokenizer, compute, checkpoints)
         if initial is not None:
             trainer.start_from(initial)
-        describe_run(checkpoints.folder, config, batches.steps)
+        run = run_id(identity)
+        describe_run(checkpoints.folder, config, batches.steps, run_id=run, compute=asdict(compute))
         resumed = trainer.resume()
+        trainer.progress.add_kernels(name_kernels(compute))
         print(_summary(trainer, tokens, compute))
         if resumed:
-            print(f"Resuming from epoch {trainer.progress.epoch}, step {trainer.progress.step}", flush=True)
+            print(resumption(trainer.progress.epoch, trainer.progress.step, trainer.progress.kernels), flush=True)
+        elif notice := unresumed(root, run, compute):
+            print(notice, flush=True)
         trainer.run()
         final_weights = copy_weights(trainer.model)
         trainer.model.load_state_dict(trainer.best_weights)
-        final = final_metrics(trainer.model, tokens, trainer.progress, identity["init_from_sha256"])
+        final = final_metrics(trainer.model.cpu(), tokens, trainer.progress, identity["init_from_sha256"])
         save_model(outputs.best_model, trainer.model, tokenizer.sha256, trainer.best_weights)
         save_model(outputs.final_model, trainer.model, tokenizer.sha256, final_weights)
-        write_results(outputs, config, tokens, run_id(identity), trainer.progress, final)
+        write_results(outputs, config, tokens, run, trainer.progress, final)
         write_speed(outputs, compute, trainer.progress, batches.steps * batches.tokens_per_step)
         checkpoints.finish()
 
