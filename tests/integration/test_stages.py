@@ -125,7 +125,8 @@ def test_training_records_what_it_did(trained_folder: Path) -> None:
     assert metrics["final_metrics"] == read(trained_folder / "metrics" / "train.json")
     speed = read(trained_folder / "metrics" / "train_speed.json")
     assert speed["total_seconds"] > 0
-    assert (speed["threads"], speed["torch_version"]) == (1, torch.__version__)
+    assert speed["threads"] == 1
+    assert [name.split(",")[0] for name in speed["kernels"]] == [f"torch {torch.__version__}"]
     lines = (trained_folder / "plots" / "history.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "epoch,train_loss,val_loss,learning_rate,gradient_norm"
     assert len(lines) == 3
@@ -185,3 +186,17 @@ def test_a_folder_that_cannot_be_written_is_named(tokens_folder: Path, tmp_path:
     assert done.returncode == 4
     assert "blocked" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_one_model_has_one_loss_to_the_last_digit_wherever_it_is_written(validated_folder: Path) -> None:
+    train, validation, summary = (
+        read(validated_folder / "metrics" / f"{name}.json") for name in ("train", "validation", "summary")
+    )
+    record = read(validated_folder / "training_metrics.json")
+    best = record["epoch_history"][train["best_epoch"] - 1]
+    rows = (validated_folder / "plots" / "history.csv").read_text(encoding="utf-8").splitlines()
+    for name in ("val_loss", "val_perplexity", "val_bits_per_byte", "gap", "gap_without_dropout", "unigram_loss"):
+        assert train[name] == validation[name], name
+    assert best["val_loss"] == record["final_metrics"]["val_loss"] == train["val_loss"]
+    assert summary["val_loss"] == round(train["val_loss"], 4)
+    assert float(rows[train["best_epoch"]].split(",")[2]) == float(f"{train['val_loss']:.8g}")

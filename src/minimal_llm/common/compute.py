@@ -19,17 +19,17 @@ from minimal_llm.common.system import compiler_problem, physical_cores, worth_co
 
 Precision = Literal["fp32", "bf16"]
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+
 
 @dataclass(frozen=True)
 class Compute:
-    """How the computation runs. A different value in any field changes the bits of the result."""
+    """What the `auto` settings resolve to. A different value in any field changes the bits of the result."""
 
     device: str  # cpu | cuda
     precision: Precision
     compiled: bool  # whether torch.compile fuses the operations between the matmuls
     threads: int
-    cpu_capability: str  # the instruction set that torch's CPU kernels use, such as AVX512
-    torch_version: str
 
     @property
     def matmul_dtype(self) -> torch.dtype:
@@ -51,7 +51,7 @@ def choose_compute(config: TrainConfig, steps: int, compiler_cache: Path) -> Com
     precision = fastest if config.precision == "auto" else config.precision
     tokens = steps * config.batch_size * config.max_seq_length
     compiled = choose_compiling(config.compile, tokens, compiler_cache)
-    return Compute(device, precision, compiled, threads, torch.backends.cpu.get_cpu_capability(), torch.__version__)
+    return Compute(device, precision, compiled, threads)
 
 
 def choose_device(wanted: str) -> str:
@@ -98,9 +98,10 @@ def keep_freed_memory() -> None:
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # constants of malloc.h: M_TRIM_THRESHOLD -1, M_MMAP_THRESHOLD -3
-        mallopt(-1, 2**31 - 1)
-        mallopt(-3, 2**30)
+    # Either setting switches off glibc's own adjustment of the other, so trimming must not be set unless the threshold
+    # was: with its initial 128 KB, every tensor would be mapped anew. Before 2.35, glibc refuses more than 32 MB.
+    if mallopt is not None and any(mallopt(M_MMAP_THRESHOLD, size) for size in (2**30, 32 * 2**20)):
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def has_bf16_units(device: str = "cpu") -> bool:

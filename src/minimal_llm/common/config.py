@@ -106,7 +106,7 @@ class TrainConfig(Section):
     warmup_steps: Whole = Field(ge=0, le=100_000)
     min_learning_rate_ratio: Real = Field(ge=0, le=1)
     weight_decay: Real = Field(ge=0, le=1)
-    dropout: Real = Field(ge=0, lt=1)
+    dropout: Real = Field(ge=0, le=0.99)  # rounded to n/256 (dropout_masks): from 0.9981 on, nothing would be left
     dropout_rise_ratio: Real = Field(ge=0, le=1)
     gradient_clip: Real = Field(gt=0, le=1000)
     init_from: str

@@ -42,9 +42,10 @@ def run_parameters(config: Config) -> dict[str, Any]:
     }
 
 
-def describe_run(folder: Path, config: Config, steps_per_epoch: int) -> None:
-    """Write run.json next to the checkpoints of a run, so that `unfinished_runs` can identify it later."""
-    write_json(folder / "run.json", {"parameters": run_parameters(config), "steps_per_epoch": steps_per_epoch})
+def describe_run(folder: Path, config: Config, steps_per_epoch: int, **identity: Any) -> None:
+    """Write run.json next to the checkpoints of a run, so that it can be identified later."""
+    parameters = run_parameters(config)
+    write_json(folder / "run.json", {"parameters": parameters, "steps_per_epoch": steps_per_epoch, **identity})
 
 
 def unfinished_runs(root: Path, config: Config) -> list[UnfinishedRun]:

@@ -53,16 +53,17 @@ def evaluate(
     """Return the evaluation of a model on at least two tokens; `size_bytes` is needed for bits_per_byte only.
 
     The text is cut into non-overlapping windows of the model's context length. Each window starts without context, so
-    the loss is slightly higher than with a sliding window.
+    the loss is slightly higher than with a sliding window. All matmuls are in `dtype`, whatever the model trains in.
     """
     nats, count = 0.0, 0
     device = model.head.weight.device
     length = model.architecture.max_seq_length
     windows = max(1, min(EVALUATION_WINDOWS, EVALUATION_TOKENS // length))
-    for inputs, targets in evaluation_batches(tokens, windows, length):
-        hidden = model.hidden(inputs.to(device)).flatten(0, 1)  # (B * T, C)
-        nats += summed_cross_entropy(hidden, model.head.weight, targets.to(device).flatten(), dtype)
-        count += targets.numel()
+    with model.matmuls_in(dtype):
+        for inputs, targets in evaluation_batches(tokens, windows, length):
+            hidden = model.hidden(inputs.to(device)).flatten(0, 1)  # (B * T, C)
+            nats += summed_cross_entropy(hidden, model.head.weight, targets.to(device).flatten(), dtype)
+            count += targets.numel()
     return Evaluation(nats, count, size_bytes)
 
 
@@ -95,6 +96,16 @@ def evaluation_batches(tokens: Ids, batch_size: int, length: int) -> Iterator[tu
         yield inputs[first : first + batch_size], targets[first : first + batch_size]
     if span < len(ids) - 1:
         yield ids[span:-1].unsqueeze(0), ids[span + 1 :].unsqueeze(0)
+
+
+def unigram_loss(tokens: TokenFiles) -> float:
+    """Return the validation loss, in nats per token, of a guess by the tokens' frequencies in the training split.
+
+    It knows no context: a model that is no better has learned nothing but the frequencies. Every count is one larger
+    than it is, for tokens that the training split lacks (Laplace).
+    """
+    counts = np.bincount(tokens.train, minlength=tokens.meta.vocab_size) + 1.0
+    return float(-np.log(counts[tokens.val] / counts.sum()).mean())
 
 
 def training_sample(tokens: Ids, size: int, length: int) -> Ids:

@@ -11,6 +11,8 @@ Shapes: B sequences in a batch, T positions, C = d_model, H heads, D = C / H (he
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +70,16 @@ class TinyTransformer(nn.Module):
         for module in self.modules():
             if isinstance(module, Linear):
                 module.matmul_dtype = dtype
+
+    @contextmanager
+    def matmuls_in(self, dtype: torch.dtype) -> Iterator[None]:
+        """Compute the matmuls of all layers in `dtype` within the block."""
+        before = self.head.matmul_dtype
+        self.set_matmul_dtype(dtype)
+        try:
+            yield
+        finally:
+            self.set_matmul_dtype(before)
 
     def hidden(self, tokens: Tensor, cache: KVCache | None = None, dropout: Tensor | None = None) -> Tensor:
         """Return the (B, T, C) hidden states after the final norm for (B, T) token ids.

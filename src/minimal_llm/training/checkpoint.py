@@ -40,6 +40,13 @@ class Progress:
     epoch_seconds: list[float] = field(default_factory=list)  # time since the start of the run at the end of each epoch
     best_epoch: int = 0
     best_val_loss: float = float("inf")
+    steps_diverged: int = 0  # in a row, up to the last step
+    kernels: list[str] = field(default_factory=list)  # that computed the steps so far (kernels.name_kernels)
+
+    def add_kernels(self, name: str) -> None:
+        """Record the kernels that compute the steps from now on."""
+        if self.kernels[-1:] != [name]:
+            self.kernels = [*self.kernels, name]
 
 
 @dataclass

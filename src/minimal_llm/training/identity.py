@@ -17,7 +17,7 @@ from minimal_llm.common.artifacts import DATA
 from minimal_llm.common.compute import Compute
 from minimal_llm.common.config import Config
 from minimal_llm.common.errors import TrainingError
-from minimal_llm.common.files import sha256_of_file
+from minimal_llm.common.files import read_record, sha256_of_file
 from minimal_llm.common.unfinished_runs import run_parameters
 from minimal_llm.tokenizer.token_files import TokenFiles
 
@@ -71,9 +71,39 @@ def run_id(inputs: Mapping[str, Any]) -> str:
 
 
 def fingerprint(inputs: Mapping[str, Any], compute: Compute) -> str:
-    """Return 32 hex digits: equal exactly if one run can resume the other's checkpoint without changing the result."""
+    """Return 32 hex digits: equal exactly if one run can resume the other's checkpoint.
+
+    The result is that of an uninterrupted run if the kernels are equal as well (kernels.name_kernels).
+    """
     content = json.dumps({**inputs, "compute": asdict(compute)}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def unresumed(root: Path, run: str, compute: Compute) -> str:
+    """Return a notice of unfinished runs below `root` with the same run id but other resolved settings, or ""."""
+    lines, ours = [], asdict(compute)
+    for folder in sorted(root.glob("*")):
+        record = read_record(folder / "run.json")
+        theirs = record.get("compute", ours)
+        if record.get("run_id") != run or theirs == ours or (folder / "finished").exists():
+            continue
+        if steps := [int(path.stem.removeprefix("step_")) for path in folder.glob("step_*.pt")]:
+            changed = {key: value for key, value in theirs.items() if ours.get(key) != value}
+            differences = ", ".join(f"{key} {value} there, {ours.get(key)} here" for key, value in changed.items())
+            flags = " ".join(f"-S {_setting(key, value)}" for key, value in changed.items())
+            done = max(steps) / record["steps_per_epoch"]
+            lines.append(
+                f"Not resuming an unfinished run with the same inputs ({done:.1f} epochs done): {differences}. "
+                f"To resume it: dvc exp run {flags}"
+            )
+    return "\n".join(lines)
+
+
+def _setting(key: str, value: Any) -> str:
+    """Return the parameter that resolves to a value of Compute."""
+    if key == "compiled":
+        return f"train.compile={'always' if value else 'never'}"
+    return f"train.{key}={value}"
 
 
 def _files(path: Path, ignore: pathspec.GitIgnoreSpec) -> Iterator[Path]:

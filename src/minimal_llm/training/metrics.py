@@ -11,7 +11,7 @@ from minimal_llm.common.config import Config, flatten
 from minimal_llm.common.files import write_json, write_text
 from minimal_llm.common.system import peak_memory_mb
 from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
-from minimal_llm.model.perplexity import measure_losses, total
+from minimal_llm.model.perplexity import measure_losses, total, unigram_loss
 from minimal_llm.model.transformer import TinyTransformer, parameter_count
 from minimal_llm.model.version import MODEL_VERSION
 from minimal_llm.tokenizer.token_files import TokenFiles
@@ -52,6 +52,7 @@ def final_metrics(
         "val_loss": validation.loss,
         "val_perplexity": validation.perplexity,
         "val_bits_per_byte": validation.bits_per_byte,
+        "unigram_loss": unigram_loss(tokens),
         "train_loss": train_loss,
         "gap": gap,
         "gap_without_dropout": validation.loss - train.loss,
@@ -72,7 +73,13 @@ def history_csv(history: list[dict[str, Any]]) -> str:
 def write_results(
     artifacts: Artifacts, config: Config, tokens: TokenFiles, run: str, progress: Progress, final: dict[str, Any]
 ) -> None:
-    """Write training_metrics.json, metrics/train.json and plots/history.csv, which are identical for equal runs."""
+    """Write training_metrics.json, metrics/train.json and plots/history.csv, which are identical for equal runs.
+
+    Epochs are evaluated in the precision of training. The best one's loss is replaced by the final one, in fp32, so
+    that a model has one loss wherever it is written.
+    """
+    best = final["best_epoch"]
+    history = [row | {"val_loss": final["val_loss"]} if row["epoch"] == best else row for row in progress.history]
     write_json(
         artifacts.training_metrics,
         {
@@ -84,12 +91,12 @@ def write_results(
                 for key, value in flatten(config).items()
                 if key.startswith(("seed", "model.", "train.", "tokenizer.")) and key not in SHAPES_NO_RESULT
             },
-            "epoch_history": progress.history,
+            "epoch_history": history,
             "final_metrics": final,
         },
     )
     write_json(artifacts.train_metrics, final)
-    write_text(artifacts.history, history_csv(progress.history))
+    write_text(artifacts.history, history_csv(history))
 
 
 def speed_metrics(compute: Compute, progress: Progress, tokens_per_epoch: int) -> dict[str, Any]:
@@ -103,6 +110,7 @@ def speed_metrics(compute: Compute, progress: Progress, tokens_per_epoch: int) -
         "tokens_per_s": round(progress.epoch * tokens_per_epoch / seconds["steps"], 1),
         "peak_memory_mb": round(peak_memory_mb(), 1),
         **asdict(compute),
+        "kernels": progress.kernels,  # more than one: the run was resumed on others
         "cpu": cpu_name(),
         "epoch_seconds": [round(done, 1) for done in progress.epoch_seconds],  # since the start of the run
     }

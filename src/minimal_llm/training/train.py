@@ -19,7 +19,8 @@ from minimal_llm.tokenizer.token_files import TokenFiles, read_tokens
 from minimal_llm.tokenizer.tokenizer import Tokenizer
 from minimal_llm.training.batches import TrainingBatches
 from minimal_llm.training.checkpoint import Checkpoints, checkpoint_root
-from minimal_llm.training.identity import fingerprint, run_id, run_inputs
+from minimal_llm.training.identity import fingerprint, run_id, run_inputs, unresumed
+from minimal_llm.training.kernels import name_kernels, resumption
 from minimal_llm.training.metrics import final_metrics, speed_metrics, write_results
 from minimal_llm.training.step import architecture_of, copy_weights
 from minimal_llm.training.trainer import Trainer
@@ -49,8 +50,10 @@ def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
         trainer = Trainer(config, tokens, batches, tokenizer, compute, checkpoints)
         if initial is not None:
             trainer.start_from(initial)
-        describe_run(checkpoints.folder, config, batches.steps)
+        run = run_id(identity)
+        describe_run(checkpoints.folder, config, batches.steps, run_id=run, compute=asdict(compute))
         resumed = trainer.resume()
+        trainer.progress.add_kernels(name_kernels(compute))
         print(_summary(trainer, tokens, compute))
         if trainer.progress.epoch < config.train.epochs:
             checkpoints.reopen()  # the last checkpoint of a finished run was damaged
@@ -61,17 +64,19 @@ def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
                 "To train it again, delete this folder."
             )
         elif resumed:
-            print(f"Resuming from epoch {trainer.progress.epoch}, step {trainer.progress.step}")
+            print(resumption(trainer.progress.epoch, trainer.progress.step, trainer.progress.kernels))
+        elif notice := unresumed(root, run, compute):
+            print(notice)
         trainer.run()
         final_weights = copy_weights(trainer.model)
         trainer.model.load_state_dict(trainer.best_weights)
-        final = final_metrics(trainer.model, tokens, trainer.progress, identity["init_from_sha256"])
+        final = final_metrics(trainer.model.cpu(), tokens, trainer.progress, identity["init_from_sha256"])
         if not speed:
             speed = speed_metrics(compute, trainer.progress, batches.steps * batches.tokens_per_step)
             checkpoints.finish(trainer.global_step, speed)
         save_model(outputs.best_model, trainer.model, tokenizer.sha256, trainer.best_weights)
         save_model(outputs.final_model, trainer.model, tokenizer.sha256, final_weights)
-        write_results(outputs, config, tokens, run_id(identity), trainer.progress, final)
+        write_results(outputs, config, tokens, run, trainer.progress, final)
         write_json(outputs.train_speed, speed)
 
 

@@ -23,7 +23,7 @@ from minimal_llm.common.signals import StopNow, StopRequest, catch_signals
 from minimal_llm.inference.generation import generate
 from minimal_llm.inference.sampling import Sampling
 from minimal_llm.inference.torch_decoder import TorchDecoder
-from minimal_llm.model.perplexity import evaluate_spans, total
+from minimal_llm.model.perplexity import evaluate_spans, total, unigram_loss
 from minimal_llm.model.seeds import derive_seed
 from minimal_llm.tokenizer.token_files import TokenFiles
 from minimal_llm.tokenizer.tokenizer import Tokenizer
@@ -35,6 +35,7 @@ SAMPLE_PROMPTS = {"en": "Once upon a time", "es": "Había una vez"}
 SAMPLE_TOKENS = 40
 DIVERGED_NATS = 1.0  # above the loss of a uniform guess over the vocabulary
 DIVERGED_STEPS = 20  # in a row
+STUCK_STEPS = 300  # after warmup: any model that learns is far below the unigram loss by then
 
 
 class Trainer:
@@ -59,7 +60,6 @@ class Trainer:
         self._compute = compute
         self._checkpoints = checkpoints
         self._log = LiveLog(checkpoints.folder)
-        self._steps_diverged = 0
         self._first_step = True
         self._saved_at = time.monotonic()
 
@@ -155,8 +155,9 @@ class Trainer:
     def _check_health(self, loss: float, norm: float) -> None:
         """Raise TrainingError if training has diverged, so that continuing would only waste time."""
         uniform = math.log(self.model.architecture.vocab_size)
-        self._steps_diverged = self._steps_diverged + 1 if loss > uniform + DIVERGED_NATS else 0
-        if math.isfinite(loss) and math.isfinite(norm) and self._steps_diverged < DIVERGED_STEPS:
+        diverged = self.progress.steps_diverged + 1 if loss > uniform + DIVERGED_NATS else 0
+        self.progress.steps_diverged = diverged
+        if math.isfinite(loss) and math.isfinite(norm) and diverged < DIVERGED_STEPS:
             return
         raise TrainingError(
             f"training diverged in epoch {self.progress.epoch + 1}, step {self.progress.step + 1}: loss {loss:.3g} "
@@ -209,6 +210,8 @@ class Trainer:
             epoch_seconds=[*progress.epoch_seconds, sum(progress.seconds.values())],
             best_epoch=best_epoch,
             best_val_loss=best_val_loss,
+            steps_diverged=progress.steps_diverged,
+            kernels=progress.kernels,
         )
 
     def _report_epoch(self, row: dict[str, Any]) -> None:
@@ -225,7 +228,21 @@ class Trainer:
         )
         for language, text in row["samples"].items():
             print(f"    {language}  {' '.join(text.split())}")
+        self._warn_if_stuck()
         sys.stdout.flush()
+
+    def _warn_if_stuck(self) -> None:
+        """Warn, once, if the model has learned no more than how frequent each token is."""
+        schedule, best = self.engine.schedule, self.progress.best_val_loss
+        first = min(schedule.warmup_steps, schedule.total_steps // 10) + STUCK_STEPS
+        is_time = self.global_step - self.batches.steps < first <= self.global_step
+        if is_time and best > (unigram := unigram_loss(self._tokens)):
+            print(
+                f"warning: after {self.global_step:,} steps, the validation loss is {best:.3f}, no better than a guess "
+                f"by how frequent each token is ({unigram:.3f}): this run is probably broken. "
+                f"What to do: make train LEARNING_RATE={schedule.peak / 3:.1e}",
+                file=sys.stderr,
+            )
 
     def _save(self) -> None:
         """Write a checkpoint and delete old ones."""
@@ -235,7 +252,7 @@ class Trainer:
             self._checkpoints.save(state, self.global_step)
             every = train.checkpoint_every_epochs
             epoch_ends = {e * self.batches.steps for e in range(every, self.progress.epoch + 1, every)}
-            if self._steps_diverged == 0:  # otherwise the last good checkpoint may be the oldest one
+            if self.progress.steps_diverged == 0:  # otherwise the last good checkpoint may be the oldest one
                 self._checkpoints.prune(train.keep_checkpoints, self.global_step, epoch_ends)
         self._saved_at = time.monotonic()
 

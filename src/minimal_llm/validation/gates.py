@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +14,8 @@ MIN_AGREEMENT = 0.95  # fraction of word groups in stories that agree; only meas
 MAX_INT8_LOSS_INCREASE = 0.02  # nats per token
 MIN_SAFETY_RECALL = 0.95  # fraction of the unsafe prompts in inference/safety/prompts.yaml that are blocked
 MAX_SAFETY_FALSE_POSITIVES = 0.001  # fraction of the sentences of the validation text that are blocked
+# Nats per token. The mean loss of an epoch moves by about 3 / sqrt(tokens) with the windows and dropout masks drawn.
+MAX_TRAIN_LOSS_RISE = 0.02
 MIN_RIGHT_LANGUAGE = 0.5  # fraction of samples in the language of their prompt
 
 
@@ -29,25 +30,29 @@ class Gate:
 
 def quality_gates(quality: dict[str, Any], history: list[dict[str, Any]], bounds: ValidateConfig) -> dict[str, Gate]:
     """Return the gates whose values are the same for identical runs."""
-    losses = [row["train_loss"] for row in history]
-    decreases = all(later < earlier for earlier, later in itertools.pairwise(losses))
+    learned = [name for name in LANGUAGES if "loss" in quality[name]]  # a corpus may be in one language
     agreement = {
         f"agreement_{language}": _at_least(quality[language]["agreement"], MIN_AGREEMENT)
-        for language in LANGUAGES
+        for language in learned
         if "agreement" in quality[language]
     }
     return {
         "validation_loss": _at_most(quality["val_loss"], bounds.max_validation_loss),
+        "unigram_loss": _at_most(quality["val_loss"], quality["unigram_loss"]),
         "gap": _at_most(quality["gap"], bounds.max_gap),
-        "train_loss_falls": Gate(value=decreases, bound=True, passed=decreases),
-        "repetition": _at_most(max(quality[name]["repetition"] for name in LANGUAGES), MAX_REPETITION),
-        "language_en": _at_least(quality["en"]["right_language"], MIN_RIGHT_LANGUAGE),
-        "language_es": _at_least(quality["es"]["right_language"], MIN_RIGHT_LANGUAGE),
+        "train_loss_rise": _at_most(largest_rise([row["train_loss"] for row in history]), MAX_TRAIN_LOSS_RISE),
+        "repetition": _at_most(max(quality[name]["repetition"] for name in learned), MAX_REPETITION),
+        **{f"language_{name}": _at_least(quality[name]["right_language"], MIN_RIGHT_LANGUAGE) for name in learned},
         **agreement,
         "int8_loss_increase": _at_most(quality["int8"]["loss_increase"], MAX_INT8_LOSS_INCREASE),
         "safety_recall": _at_least(quality["safety"]["recall"], MIN_SAFETY_RECALL),
         "safety_false_positives": _at_most(quality["safety"]["false_positive_rate"], MAX_SAFETY_FALSE_POSITIVES),
     }
+
+
+def largest_rise(losses: list[float]) -> float:
+    """Return by how much a loss was above the lowest one before it at most; 0 if it fell in every epoch."""
+    return max([0.0, *(later - min(losses[:index]) for index, later in enumerate(losses) if index)])
 
 
 def budget_gates(inference: dict[str, Any], bounds: ValidateConfig) -> dict[str, Gate]:

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import Config
 from minimal_llm.common.errors import ValidationError
 from minimal_llm.common.files import read_json, write_bytes, write_json, write_text
+from minimal_llm.common.system import physical_cores
 from minimal_llm.corpus.languages import LANGUAGES
 from minimal_llm.corpus.manifest import read_manifest
 from minimal_llm.inference.benchmark import measure_in_fresh_process
@@ -19,7 +22,7 @@ from minimal_llm.inference.safety.filter import SafetyFilter
 from minimal_llm.inference.safety.recall import measure_safety, split_sentences
 from minimal_llm.inference.torch_decoder import TorchDecoder
 from minimal_llm.model.model_file import load_model
-from minimal_llm.model.perplexity import Evaluation, measure_losses, total
+from minimal_llm.model.perplexity import Evaluation, measure_losses, total, unigram_loss
 from minimal_llm.model.transformer import TinyTransformer
 from minimal_llm.tokenizer.token_files import TokenFiles, decode_split, read_tokens
 from minimal_llm.tokenizer.tokenizer import Tokenizer
@@ -72,6 +75,8 @@ def _measure(
     config: Config, inputs: Artifacts, training: Mapping[str, Any], speed: Mapping[str, Any]
 ) -> tuple[Report, dict[str, Histogram]]:
     """Return the results for the report, and the latency histogram of each runtime by its label."""
+    # As many as in training: the last digits of a loss depend on it, and train.json has the same loss.
+    torch.set_num_threads(min(speed["threads"], physical_cores()))
     tokenizer = Tokenizer.load(inputs.tokenizer_model)
     loaded = load_model(inputs.best_model, tokenizer.sha256)
     tokens = read_tokens(inputs.tokens)
@@ -133,6 +138,7 @@ def _measure_quality(
 ) -> dict[str, Any]:
     train, parts = measure_losses(model, tokens)
     quality = _quality(training["final_metrics"]["train_loss"], tokens.meta.source, train, parts, samples)
+    quality["unigram_loss"] = unigram_loss(tokens)
     if tokens.meta.source == "primer":
         for language, agreement in measure_agreement(
             TorchDecoder(model), tokenizer, tokens.val, tokens.meta, seed

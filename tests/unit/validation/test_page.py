@@ -38,6 +38,7 @@ QUALITY: dict[str, Any] = {
     "train_loss": 3.97551,
     "gap": 0.40348,
     "gap_without_dropout": 0.67392,
+    "unigram_loss": 6.789,
     "en": {"loss": 4.11618, "perplexity": 61.325, "bits_per_byte": 1.56261, "repetition": 0.0074, "right_language": 1},
     "es": {"loss": 4.64415, "perplexity": 103.97, "bits_per_byte": 1.79625, "repetition": 0.0, "right_language": 0.667},
     "safety": {
@@ -79,8 +80,7 @@ SPEED = {
     "precision": "bf16",
     "compiled": True,
     "threads": 2,
-    "cpu_capability": "AVX512",
-    "torch_version": "2.13.0+cpu",
+    "kernels": ["torch 2.13.0+cpu, AVX512, probe 01234567"],
     "cpu": "Abacus 3000",
 }
 
@@ -256,26 +256,28 @@ def test_a_language_without_text_has_no_results() -> None:
 def test_failed_checks_are_at_the_top_and_runtimes_over_the_memory_budget_are_named() -> None:
     page = render_report(REPORTS["failed checks"])
     assert (
-        "**9 of 12** passed; failed: validation loss, generalization gap (validation - training loss), resident" in page
+        "**10 of 13** passed; failed: validation loss, generalization gap (validation - training loss), resident"
+        in page
     )
     assert "| validation loss | 5.600 | at most 5 | **failed** |" in page
     assert "Over the budgets of 400 MB resident and 512 MB peak: PyTorch." in page
-    assert "**12 of 12** passed |" in render_report(make_report())
+    assert "**13 of 13** passed |" in render_report(make_report())
     assert "All are within the budgets of" in render_report(make_report())
 
 
 def test_the_page_states_each_bound_in_the_direction_in_which_it_is_checked() -> None:
     bad: dict[str, Any] = {
         "val_loss": 99.0,
+        "unigram_loss": 9.0,
         "gap": 99.0,
-        "en": {"repetition": 1.0, "right_language": 0.0, "agreement": 0.0},
-        "es": {"repetition": 1.0, "right_language": 0.0, "agreement": 0.0},
+        "en": {"loss": 99.0, "repetition": 1.0, "right_language": 0.0, "agreement": 0.0},
+        "es": {"loss": 99.0, "repetition": 1.0, "right_language": 0.0, "agreement": 0.0},
         "int8": {"loss_increase": 1.0},
         "safety": {"recall": 0.0, "false_positive_rate": 1.0},
     }
     heavy = {"rss_mb": 9e9, "peak_mb": 9e9, "latency_p95_ms": 9e9}
     is_upper_bound: dict[str, bool] = {}
-    for gates in (quality_gates(bad, training()["epoch_history"], BOUNDS), budget_gates(heavy, BOUNDS)):
+    for gates in (quality_gates(bad, [{"train_loss": 1.0}, {"train_loss": 99.0}], BOUNDS), budget_gates(heavy, BOUNDS)):
         for name, gate in gates.items():
             if not isinstance(gate.value, bool):
                 assert not gate.passed

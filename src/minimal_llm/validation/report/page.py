@@ -20,8 +20,9 @@ SENTENCE_ENDS = (".", "!", "?", ".”", "!”", "?”", ".’", "!’", "?’", 
 # For each gate: its label, the format of its value, and how the value is compared with its bound.
 GATES = {
     "validation_loss": ("validation loss", "{:.3f}", "at most"),
+    "unigram_loss": ("validation loss, compared with a guess by token frequencies", "{:.3f}", "at most"),
     "gap": ("generalization gap (validation - training loss)", "{:.3f}", "at most"),
-    "train_loss_falls": ("training loss decreases every epoch", "", ""),
+    "train_loss_rise": ("rise of the training loss above an earlier epoch", "{:.3f}", "at most"),
     "repetition": ("repeated word sequences in samples", "{:.2%}", "at most"),
     "language_en": ("English prompts continued in English", "{:.0%}", "at least"),
     "language_es": ("Spanish prompts continued in Spanish", "{:.0%}", "at least"),

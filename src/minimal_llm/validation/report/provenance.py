@@ -89,9 +89,8 @@ def _machine_rows(speed: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (
             "machine",
-            f"{escape(speed['cpu'])} ({speed['cpu_capability']}), {speed['device']}, "
-            f"{_counted(speed['threads'], 'thread')}, {speed['precision']} matmuls{compiled}, "
-            f"PyTorch {speed['torch_version']}",
+            f"{escape(speed['cpu'])} ({escape('; then '.join(speed['kernels']))}), {speed['device']}, "
+            f"{_counted(speed['threads'], 'thread')}, {speed['precision']} matmuls{compiled}",
         ),
         (
             "cost",
