@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -40,7 +42,13 @@ def in_clone(clone: Clone, home: Path, script: str, *, isolated: bool = False, *
     kept = {name: clone.environment[name] for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "GIT_CONFIG_GLOBAL")}
     kept |= {"PYTHON": "true", "GUTENBERG_MIRRORS": clone.environment["GUTENBERG_MIRRORS"]}
     command = ("bash", "-ec", script)
-    return watched(clone.folder, *command, home=home, isolated=isolated, **kept | variables)
+    return watched(clone.folder, *command, home=home, isolated=isolated, variables=kept | variables)
+
+
+def forget(made: Iterable[Path]) -> None:
+    """Delete what DVC keeps of a clone outside of it."""
+    for folder in {Path(*path.parts[:6]) for path in made if path.is_relative_to(OUTSIDE[0]) and len(path.parts) > 5}:
+        shutil.rmtree(folder)
 
 
 def test_generating_with_an_exported_model_connects_to_nothing_and_leaves_nothing(
@@ -50,7 +58,7 @@ def test_generating_with_an_exported_model_connects_to_nothing_and_leaves_nothin
     assert main(["export", "--model", str(model), "--format", "onnx", "-o", str(exported)]) == 0
     command = (sys.executable, "-m", "minimal_llm.cli.main", "generate", "--model", str(exported), "Once", "-n", "5")
     sources = {"PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    seen = watched(tmp_path, *command, home=tmp_path / "home", **sources)
+    seen = watched(tmp_path, *command, home=tmp_path / "home", variables=sources)
     assert seen.connections == set()
     assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
     count("Privacy", "generating with an ONNX model, system calls recorded", "no connection, no file outside")
@@ -74,6 +82,7 @@ def test_the_whole_pipeline_connects_to_nothing_and_writes_outside_only_what_is_
     shown = {str(path).replace(str(home), "~") for path in leaves}
     unexpected = {name for name in shown if not any(place in name for place in OUTSIDE)}
     assert unexpected == set()
+    forget(made)
     security = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     assert [place for place in OUTSIDE if place not in security] == []
     commands = len(EVERYTHING.split("\n")) - 2
@@ -103,6 +112,7 @@ def test_with_books_only_the_mirrors_are_connected_to(tmp_path: Path, count: Cou
         assert server.requests
         assert "corpus: gutenberg" in seen.printed
         assert seen.connections == {("127.0.0.1", server.server_port)}
+        forget(seen.made)
     count(
         "Privacy", "the whole pipeline on books, system calls recorded", "connections to the mirrors and to nobody else"
     )

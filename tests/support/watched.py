@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Watched:
     made: frozenset[Path]
 
 
-def watched(folder: Path, *command: str, home: Path, isolated: bool = False, **variables: str) -> Watched:
+def watched(folder: Path, *command: str, home: Path, variables: Mapping[str, str], isolated: bool = False) -> Watched:
     """Run a command in a folder, with `home` as home and below it the folder for temporary files.
 
     Nothing of the environment but PATH is passed on: libraries send no reports where CI is set. With `isolated`, the
@@ -44,7 +45,7 @@ def watched(folder: Path, *command: str, home: Path, isolated: bool = False, **v
             *command,
         ],
         cwd=folder,
-        env=environment | variables,
+        env=environment | dict(variables),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -62,7 +63,8 @@ def can_isolate() -> bool:
 
 
 def _read(printed: str, calls: list[str]) -> Watched:
-    connections, made = set(), set()
+    connections: set[tuple[str, int]] = set()
+    made: set[Path] = set()
     for call in calls:
         if "AF_INET" in call:
             connections.update((address, int(port)) for port, address in _ADDRESS.findall(call))
