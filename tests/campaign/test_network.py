@@ -221,14 +221,19 @@ ODD = {
     ),
     "the wrong charset in Content-Type": body(RAW, "text/plain; charset=utf-7"),
     "Content-Type: application/octet-stream": body(RAW, "application/octet-stream"),
+    "a malformed cookie": verbatim(head("Set-Cookie: a=b; Max-Age") + RAW),
 }
 
 
-def test_odd_headers_around_a_good_book_do_not_matter(download: Download, count: Count) -> None:
+def test_odd_headers_around_a_good_book_do_not_matter(
+    download: Download, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture, count: Count
+) -> None:
     for answer in ODD.values():
         with mirror({12: SPANISH}) as server:
             server.serve(11, answer)
             assert "corpus: gutenberg" in download.run(server.url, limits=PATIENT)
+    assert [str(each.message) for each in recwarn if each.category is not ResourceWarning] == []
+    assert caplog.messages == []  # of urllib3, with a traceback
     count("Network", "odd headers: " + ", ".join(ODD), "the book", len(ODD))
 
 
@@ -255,7 +260,7 @@ def damaged(response: bytes, random: Random) -> bytes:
 
 @pytest.mark.long
 def test_a_response_damaged_at_random_is_a_book_or_an_error_without_a_traceback(
-    download: Download, random: Random, count: Count
+    download: Download, random: Random, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture, count: Count
 ) -> None:
     length = f"Content-Length: {len(RAW)}"
     whole = (
@@ -274,6 +279,8 @@ def test_a_response_damaged_at_random_is_a_book_or_an_error_without_a_traceback(
         assert "Traceback" not in printed
         assert code == 0 or (server.url in printed and download.results() == download.earlier), printed
         download.start_over()
+    assert [str(each.message) for each in recwarn if each.category is not ResourceWarning] == []
+    assert caplog.messages == []  # of urllib3, with a traceback
     count("Network", "responses with random damage", "the book, or an error as above; never a traceback", rounds)
 
 

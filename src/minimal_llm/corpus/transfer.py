@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import sys
 import time
+import warnings
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -141,6 +143,9 @@ class _Connection:
         # The bytes as archived: their number matches Content-Length, and their hash is stable.
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         self._session.auth = _anonymous
+        # Both print tracebacks about malformed headers that do not matter here.
+        warnings.filterwarnings("ignore", "http.cookiejar bug")
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=1))
 
