@@ -6,6 +6,7 @@ import importlib.metadata
 import re
 import tomllib
 from collections.abc import Iterable
+from functools import cache
 from itertools import chain
 
 import pytest
@@ -27,14 +28,18 @@ def pinned(*names: str) -> list[str]:
     return [canonicalize_name(line.partition("==")[0]) for name in names for line in lines(name)]
 
 
+@cache
+def requirements_of(name: str) -> list[Requirement]:
+    return [Requirement(text) for text in importlib.metadata.requires(name) or []]
+
+
 def required(names: Iterable[str], environment: dict[str, str]) -> set[str]:
     """Return what these installed distributions require, directly or not, in an environment of markers."""
     found: set[tuple[str, frozenset[str]]] = set()
     waiting = [(name, frozenset[str]()) for name in names]
     while waiting:
         name, extras = waiting.pop()
-        for text in importlib.metadata.requires(name) or []:
-            needed = Requirement(text)
+        for needed in requirements_of(name):
             marker = needed.marker
             if marker is None or any(marker.evaluate(environment | {"extra": extra}) for extra in ("", *extras)):
                 entry = (canonicalize_name(needed.name), frozenset(needed.extras))
