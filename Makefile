@@ -4,6 +4,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# DVC keeps pickles there, by default in /var/tmp/dvc, where every user of the machine can change them.
+export DVC_SITE_CACHE_DIR ?= $(CURDIR)/.dvc/tmp/site
 # The recipes read the variables given to make from their environment: a value never becomes text of the shell.
 VARIABLES := EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME NAME GRID JOBS REMOTE
 export $(VARIABLES)

@@ -5,12 +5,15 @@ python benchmarks/int8_kernels.py            # uses data/best_model.pt and its t
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it reports its use to its maker
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper

@@ -13,6 +13,7 @@ from xdist.scheduler import Scheduling
 # Before torch is imported. Threads that spin while they wait take the cores of other tests: a validate stage needs four
 # times as long. Neither changes a result; a stage that is given a number of threads uses it.
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before a test imports ONNX Runtime, which reports its use otherwise
 
 from tests.support.session import TOGETHER, InOrder, SharedFolders, turn
 from tests.support.stages import copy_folder, run_stage, succeed

@@ -14,6 +14,7 @@ from tests.integration.conftest import (  # noqa: F401  # fixtures
     untouched_folder,
 )
 from tests.support.campaign import Count, count, seeded
+from tests.support.download import _download, _good  # noqa: F401  # fixtures
 
 
 @pytest.fixture(name="count")

@@ -81,7 +81,7 @@ def header(title: str, author: str = AUTHOR, language: str = "English") -> str:
     return (
         f"The Project Gutenberg eBook of {title}\n\nThis ebook is for the use of anyone anywhere under the terms\n"
         f"of the Project Gutenberg License at www.gutenberg.org.\n\nTitle: {title}\n\nAuthor: {author}\n\n"
-        f"Release date: June 1, 2008 [eBook #1]\n                Most recently updated: May 2, 2024\n\n"
+        f"Release date: June 1, 2008\n                Most recently updated: May 2, 2024\n\n"
         f"Language: {language}\n\nCredits: A Volunteer\n"
     )
 

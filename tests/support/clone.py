@@ -70,6 +70,7 @@ class Clone:
         self.environment = clean_environment() | {
             "PYTHONPATH": str(folder / "src"),
             "GIT_CONFIG_GLOBAL": "/dev/null",
+            "DVC_SITE_CACHE_DIR": f"{folder}.dvc",  # else DVC keeps hashes of each clone in /var/tmp for good
             "GUTENBERG_MIRRORS": UNREACHABLE,
             "PYTHON": "true",  # in place of the set-up, which would install the clone into the .venv that it shares
         }

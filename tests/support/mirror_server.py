@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import socket
 import socketserver
+import ssl
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,15 +26,34 @@ Answer = Callable[["Handler"], None]
 NOT_FOUND_PAGE = b"<!DOCTYPE html>\n<html><head><title>404 | Not here</title></head><body>No such book.</body></html>\n"
 
 
+class Clock:
+    """Replaces the module `time` in the client: sleeping takes no time, and is recorded."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return time.monotonic() + sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
 class MirrorServer(ThreadingHTTPServer):
     """Sends scripted responses and records the requests it receives (paths and headers)."""
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, certificate: Path | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder = folder
+        self.scheme = "http"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+            self.scheme = "https"
         self.stopping = threading.Event()
         self.requests: list[str] = []
         self.headers_seen: list[dict[str, str]] = []
@@ -40,11 +62,15 @@ class MirrorServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"{self.scheme}://127.0.0.1:{self.server_port}"
 
     def serve(self, number: int, *answers: Answer) -> None:
         """Send these responses to requests for a book, in order; the last one is repeated."""
-        self._answers[book_path(number)] = list(answers)
+        self.serve_path(book_path(number), *answers)
+
+    def serve_path(self, path: str, *answers: Answer) -> None:
+        """Like `serve`, for any path."""
+        self._answers[path] = list(answers)
 
     def answer(self, path: str) -> Answer:
         self.requests.append(path)
@@ -82,9 +108,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def mirror(books: Mapping[int, bytes] | None = None, folder: Path | None = None) -> Iterator[MirrorServer]:
-    """Serve `books` by number and the files in `folder` (laid out like a mirror); everything else is a 404."""
-    server = MirrorServer(folder)
+def mirror(
+    books: Mapping[int, bytes] | None = None, folder: Path | None = None, certificate: Path | None = None
+) -> Iterator[MirrorServer]:
+    """Serve `books` by number and the files in `folder` (laid out like a mirror); everything else is a 404.
+
+    With a file of a certificate and its key, serve them over TLS.
+    """
+    server = MirrorServer(folder, certificate)
     for number, raw in (books or {}).items():
         server.serve(number, body(raw))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -107,6 +138,16 @@ def refused_url() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@contextmanager
+def full_queue() -> Iterator[str]:
+    """Yield the URL of a port where Linux leaves each connection unanswered, as a firewall does that drops packets."""
+    with socket.socket() as listener, socket.socket() as first:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        first.connect(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @contextmanager
@@ -143,45 +184,52 @@ def redirect(url: str) -> Answer:
     return status(302, headers={"Location": url})
 
 
-def truncated(raw: bytes, keep: int) -> Answer:
-    """Announce all bytes, send only some, then hang up."""
+def verbatim(
+    first: bytes, repeat: bytes = b"", pause: float = 0.0, *, hang: bool = False, reset: bool = False
+) -> Answer:
+    """Send exactly these bytes, then others for ever with a pause (in seconds) between them.
+
+    At the end the server stays silent (`hang`), resets the connection (`reset`), or closes it.
+    """
 
     def answer(handler: Handler) -> None:
-        handler.reply(200, {"Content-Length": str(len(raw)), "Connection": "close"}, raw[:keep])
         handler.close_connection = True
+        handler.wfile.write(first)
+        while repeat and not handler.server.stopping.wait(pause):
+            handler.wfile.write(repeat)
+        if hang:
+            handler.server.stopping.wait()
+        if reset:
+            handler.rfile.close()  # else the socket stays open, and a proper end is sent first
+            handler.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handler.request.close()
 
     return answer
+
+
+def head(*headers: str, status: str = "200 OK") -> bytes:
+    """Return the first lines of a response, for `verbatim`."""
+    return "".join(f"{line}\r\n" for line in (f"HTTP/1.1 {status}", *headers, "")).encode("latin-1")
+
+
+def truncated(raw: bytes, keep: int) -> Answer:
+    """Announce all bytes, send only some, then hang up."""
+    return verbatim(head(f"Content-Length: {len(raw)}") + raw[:keep])
 
 
 def cut_off(raw: bytes, keep: int) -> Answer:
     """Send only some bytes without a Content-Length, then hang up, as if the text ended there."""
-
-    def answer(handler: Handler) -> None:
-        handler.reply(200, {"Connection": "close"}, raw[:keep])
-        handler.close_connection = True
-
-    return answer
+    return verbatim(head() + raw[:keep])
 
 
 def hang(after: bytes = b"") -> Answer:
     """Accept the request and never respond, or stop after the beginning of the body."""
-
-    def answer(handler: Handler) -> None:
-        if after:
-            handler.reply(200, {"Content-Length": str(len(after) + 1000)}, after)
-        handler.server.stopping.wait()
-        handler.close_connection = True
-
-    return answer
+    return verbatim(head(f"Content-Length: {len(after) + 1000}") + after if after else b"", hang=True)
 
 
 def hang_up() -> Answer:
     """Close the connection without a response."""
-
-    def answer(handler: Handler) -> None:
-        handler.close_connection = True
-
-    return answer
+    return verbatim(b"")
 
 
 def slow(raw: bytes, pieces: int, pause: float) -> Answer:
@@ -198,12 +246,6 @@ def slow(raw: bytes, pieces: int, pause: float) -> Answer:
     return answer
 
 
-def endless(piece: bytes = b"all work and no play \n" * 1000) -> Answer:
+def endless(first: bytes = head(), piece: bytes = b"all work and no play \n" * 1000) -> Answer:
     """Send an endless body without a Content-Length."""
-
-    def answer(handler: Handler) -> None:
-        handler.reply(200, {"Connection": "close"}, b"")
-        while not handler.server.stopping.is_set():
-            handler.wfile.write(piece)
-
-    return answer
+    return verbatim(first, piece)

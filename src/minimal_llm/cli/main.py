@@ -101,6 +101,8 @@ def _enter_clone() -> None:
             remedy="cd to your clone, then run it again",
         )
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    # DVC keeps pickles there, by default in /var/tmp/dvc, where every user of the machine can change them.
+    os.environ.setdefault("DVC_SITE_CACHE_DIR", str(Path(".dvc/tmp/site").resolve()))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ PAUSE = 2.0  # seconds between two downloads, to keep the load on the mirrors lo
 
 _MIN_CHARACTERS = 2000  # of cleaned text; even the shortest stories have more
 _HTML = re.compile(r"\s*(?:<\?xml|<!doctype|<html|<head|<body)", re.I)
+_NUMBER = re.compile(r"\[\s*e-?(?:book|text)\s*#\s*(\d+)", re.I)  # in the header, which says [eBook #11]
+_HEADER = 5000  # characters
 _COPYRIGHTED = re.compile(r"\bcopyrighted\s+project\s+gutenberg|SMALL PRINT! FOR COPYRIGHTED", re.I)
 
 
@@ -66,6 +68,8 @@ def check_book(raw: bytes, number: int, language: Language) -> Document:
         raise _rejected("an HTML page instead of plain text")
     if _COPYRIGHTED.search(text):
         raise _rejected("a copyrighted text, not in the public domain")
+    if (named := _NUMBER.search(text, 0, _HEADER)) and int(named[1]) != number:
+        raise _rejected(f"the text of another book, number {named[1]}")
     if not has_end(text):
         raise _rejected("truncated: the END marker of Project Gutenberg is missing")
     paragraphs = tuple(clean_book(text))
@@ -107,7 +111,7 @@ class Library:
         self._transfer = Transfer(limits or Limits())
         self._pause = pause
         self._last_transfer: float | None = None
-        self._unreachable: dict[str, str] = {}
+        self._given_up: dict[str, str] = {}  # base URL: why it is not asked again
         self._answered = False
 
     def __enter__(self) -> Self:
@@ -145,16 +149,16 @@ class Library:
         raise self._failure(number, language, failures, rejected)
 
     def _download(self, base: str, url: str, label: str) -> bytes:
-        if base in self._unreachable:
-            raise TransferFailed(self._unreachable[base], answered=False)
+        if base in self._given_up:
+            raise TransferFailed(self._given_up[base], answered=False)
         if self._last_transfer is not None and not is_loopback(url):
             time.sleep(max(0.0, self._last_transfer + self._pause - time.monotonic()))
         try:
             raw = self._transfer.get(url, label)
         except TransferFailed as failure:
             self._answered |= failure.answered
-            if not failure.answered:
-                self._unreachable[base] = failure.reason  # do not wait for it again with every book
+            if failure.busy or not failure.answered:
+                self._given_up[base] = failure.reason  # do not wait for it again with every book
             raise
         finally:
             self._last_transfer = time.monotonic()

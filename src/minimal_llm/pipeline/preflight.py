@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from requests.utils import get_environ_proxies, select_proxy
+
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import Config, DownloadConfig, load_config
 from minimal_llm.common.errors import ConfigurationError, MinimalLlmError
@@ -22,6 +24,7 @@ from minimal_llm.common.system import available_memory_mb
 from minimal_llm.corpus.gutenberg import cached_book, mirrors_from_environment
 from minimal_llm.corpus.languages import Language
 from minimal_llm.corpus.text_files import expand
+from minimal_llm.corpus.transfer import is_loopback
 from minimal_llm.pipeline.commands import git
 from minimal_llm.pipeline.disk_estimate import disk_needed_mb
 from minimal_llm.pipeline.memory_estimate import less_memory, stages_memory_mb
@@ -202,8 +205,10 @@ def _missing_book(download: DownloadConfig, cache: Path) -> str:
 
 
 def _answers(mirror: str) -> bool:
-    parts = urlsplit(mirror)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    with suppress(OSError), socket.create_connection((parts.hostname or "", port), timeout=MIRROR_TIMEOUT_SECONDS):
-        return True
+    with suppress(OSError, ValueError):
+        proxy = None if is_loopback(mirror) else select_proxy(mirror, get_environ_proxies(mirror))
+        parts = urlsplit(mirror if proxy is None else proxy if "://" in proxy else f"http://{proxy}")
+        address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        with socket.create_connection(address, timeout=MIRROR_TIMEOUT_SECONDS):
+            return True
     return False

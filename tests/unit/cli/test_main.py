@@ -33,7 +33,9 @@ def in_clone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A folder that is taken for a clone of the repository."""
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", os.environ["PATH"])  # so that it is put back
+    for name in ("PATH", "DVC_SITE_CACHE_DIR"):  # so that they are put back
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.delenv("DVC_SITE_CACHE_DIR")
 
 
 Calls = list[tuple[Any, ...]]
@@ -106,6 +108,17 @@ def test_a_command_calls_what_does_the_work_with_its_options_and_returns_its_cod
 ) -> None:
     assert main(line.split()) == code
     assert calls == [call]
+
+
+@pytest.mark.usefixtures("in_clone", "calls")
+def test_dvc_keeps_its_records_in_the_clone_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["check"])
+    assert os.environ["DVC_SITE_CACHE_DIR"] == str(tmp_path / ".dvc" / "tmp" / "site")
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", "/elsewhere")
+    main(["check"])
+    assert os.environ["DVC_SITE_CACHE_DIR"] == "/elsewhere"
 
 
 @pytest.mark.usefixtures("in_clone")

@@ -14,11 +14,11 @@ from minimal_llm.common.config import Books, DownloadConfig
 from minimal_llm.common.errors import ConfigurationError, CorpusError
 from minimal_llm.common.files import sha256_of
 from minimal_llm.corpus.build import build_corpus
-from minimal_llm.corpus.gutenberg import Library, NoMirrorReachable
+from minimal_llm.corpus.gutenberg import Library
 from minimal_llm.corpus.manifest import read_corpus, read_manifest
 from minimal_llm.corpus.transfer import Limits
 from tests.support.books import STYLES, story, synthetic_book
-from tests.support.mirror_server import MirrorServer, book_path, mirror, refused_url, status
+from tests.support.mirror_server import MirrorServer, book_path, mirror, refused_url
 
 QUICK = Limits(connect=1, read=1, backoff=0.001)
 EN = {number: synthetic_book("en", 30 + number, STYLES[number - 1]) for number in (1, 2, 3)}
@@ -164,26 +164,6 @@ def test_choosing_the_primer_is_not_a_fallback(tmp_path: Path, capsys: pytest.Ca
     manifest = read_manifest(artifacts.corpus_manifest)
     assert (manifest.source, manifest.fallback, manifest.reason) == ("primer", False, "")
     assert capsys.readouterr().err == ""
-
-
-def test_without_fallback_an_unreachable_mirror_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(NoMirrorReachable) as caught:
-        build(tmp_path, refused_url(), offline_fallback=False)
-    assert (caught.value.exit_code, caught.value.kind) == (2, "network")
-    assert "GUTENBERG_MIRRORS" in caught.value.remedy
-
-
-@pytest.mark.parametrize("answer", [status(404), status(503), status(403)], ids=["404", "503", "403"])
-def test_a_bad_response_is_no_reason_to_fall_back(answer: Any, server: MirrorServer, tmp_path: Path) -> None:
-    earlier = build(tmp_path, server.url, megabytes_per_language=0.02)
-    before = earlier.corpus.read_bytes(), earlier.corpus_manifest.read_bytes()
-    (earlier.raw_books / f"pg5-{sha256_of(BOOKS[5])}.txt").unlink()
-    server.serve(5, answer)
-    with pytest.raises(CorpusError) as caught:
-        build(tmp_path, refused_url(), server.url, megabytes_per_language=0.02)
-    assert not isinstance(caught.value, NoMirrorReachable)
-    assert f"{server.url}{book_path(5)}" in caught.value.message
-    assert (earlier.corpus.read_bytes(), earlier.corpus_manifest.read_bytes()) == before
 
 
 def test_files_are_used_completely_and_recorded_without_their_directory(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,17 @@ def test_a_package_of_another_version_is_named_with_both(tmp_path: Path, monkeyp
     assert packages.detail.startswith("numpy is ")
     assert packages.detail.endswith(", not 0.1; no-such-package 2 is missing")
     assert packages.remedy == "make setup"
+
+
+def test_behind_a_proxy_a_mirror_counts_as_reachable_if_the_proxy_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUTENBERG_MIRRORS", "https://mirror.example")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        assert findings(Artifacts(tmp_path))["corpus"].detail == "mirror https://mirror.example answers"
+    assert "no mirror can be reached" in findings(Artifacts(tmp_path))["corpus"].detail
 
 
 def keep(artifacts: Artifacts, number: int, text: bytes) -> None:

@@ -27,6 +27,9 @@ IR_VERSION = 11  # that of the ONNX release with this opset
 
 USAGE = """\
 import json
+import os
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else ONNX Runtime reports its use to its maker
 
 import numpy as np
 import onnxruntime
