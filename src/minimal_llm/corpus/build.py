@@ -47,8 +47,9 @@ def build_corpus(
             remedy="free some disk space: make clean" if full else f"chmod -R u+rwX {artifacts.root}",
             kind="disk_space" if full else "configuration",
         ) from error
+    count = len(manifest.documents)
     _say(
-        f"corpus: {manifest.source}, {len(manifest.documents)} documents, "
+        f"corpus: {manifest.source}, {count} document{'s' if count > 1 else ''}, "
         + ", ".join(f"{size / _MEGABYTE:.2f} MB {name}" for name, size in manifest.bytes_per_language.items())
     )
     return manifest

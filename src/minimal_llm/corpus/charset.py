@@ -12,8 +12,11 @@ _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _MAX_CONTROL_SHARE = 0.01
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # not tab, line feed, vertical tab, form feed, carriage return
 # Invisible characters: controls (a DOS end-of-file, a bell), byte order marks inside the text, soft hyphens, zero-width
-# spaces. The zero-width joiner stays: emoji need it.
-_INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\u00ad\u200b]")
+# spaces, marks of the direction of writing. The zero-width joiners stay: emoji need one, Persian the other.
+_INVISIBLE = re.compile(
+    r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069]"
+)
+_LINE_ENDS = re.compile(r"\r{0,2}\n|\r|\x85|\u2028")
 # The characters that prose uses from those that cp1252 adds to Latin-1. The others reveal a different encoding: DOS and
 # Mac code pages have their accented letters there.
 _CP1252_PROSE = frozenset("€…Œœ‘’“”•–—™")
@@ -23,8 +26,9 @@ def decode(raw: bytes) -> tuple[str, str]:
     """Return the text in some bytes and the name of their encoding, as `bytes.decode` takes it.
 
     Strict UTF-8 comes first (utf-8-sig if there is a byte order mark), then Latin-1, or cp1252 if there are
-    typographic quotes or dashes, which Latin-1 lacks. In the returned text all line endings (LF, CR LF, CR CR LF, CR)
-    are LF, invisible characters are removed, and Unicode is in normalization form C.
+    typographic quotes or dashes, which Latin-1 lacks. In the returned text all line endings (LF, CR LF, CR CR LF, CR,
+    NEL, Unicode's line and paragraph separators) are LF, invisible characters are removed, and Unicode is in
+    normalization form C.
 
     charset-normalizer is no substitute: it guesses an encoding for DOS and Mac text and for damaged UTF-8, and so
     puts wrong letters into the corpus instead of refusing the file.
@@ -42,7 +46,7 @@ def decode(raw: bytes) -> tuple[str, str]:
     text, encoding = _characters(raw)
     if len(_CONTROLS.findall(text)) > 1 + _MAX_CONTROL_SHARE * len(text):
         raise _not_text("binary (more than 1% are control characters)")
-    text = text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n")
+    text = _LINE_ENDS.sub("\n", text).replace("\u2029", "\n\n")
     return unicodedata.normalize("NFC", _INVISIBLE.sub("", text)), encoding
 
 

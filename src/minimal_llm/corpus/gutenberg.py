@@ -28,7 +28,10 @@ PAUSE = 2.0  # seconds between two downloads, to keep the load on the mirrors lo
 
 _MIN_CHARACTERS = 2000  # of cleaned text; even the shortest stories have more
 _HTML = re.compile(r"\s*(?:<\?xml|<!doctype|<html|<head|<body)", re.I)
-_COPYRIGHTED = re.compile(r"\bcopyrighted\s+project\s+gutenberg|SMALL PRINT! FOR COPYRIGHTED", re.I)
+_COPYRIGHTED = re.compile(
+    r"\b(?:is\s+a|START\s+OF\s+(?:THE|THIS))\s+copyrighted\s+project\s+gutenberg|SMALL PRINT![*\s\w.]*FOR COPYRIGHT",
+    re.I,
+)
 
 
 class NoMirrorReachable(CorpusError):
