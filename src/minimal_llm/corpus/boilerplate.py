@@ -27,9 +27,9 @@ _LICENSE = re.compile(rf"\s*(?:\*{{2,}}\s*START:\s+FULL\s+LICENSE|THE\s+FULL\s+{
 # or continues with a small letter is a sentence: "The end of Project Gutenberg was near".
 _FAREWELL = re.compile(
     rf"\W*(?=[A-Z])(?i:(?:this is )?(?:the )?(?:end|fin) (?:of|de|del)\b.{{0,20}}\b{_NAME})"
-    r"(?!\s+(?!(?i:e-?text|e-?book|edition|version)\b)[a-z])"
+    r"(?!\s+(?!(?i:(?:e-?)?(?:text|book)|electronic|edition|version|by)\b)[a-z])"
 )
-_AFTER_FAREWELL = 40  # lines at most, unless it is the license that follows
+_AFTER_FAREWELL = 100  # lines at most, unless it is the license that follows
 # What only the project says of itself. Those who write about it do not call it Project Gutenberg-tm.
 _LICENSE_TEXT = re.compile(
     rf"{_NAME}\s?(?:-tm\b|\(tm\)|™)|\bfull\s+{_NAME}|{_NAME}\s+(?:e-?text|e-?book),?\s+details\s+(?:above|below)|"
