@@ -32,7 +32,7 @@ _FAREWELL = re.compile(
 _AFTER_FAREWELL = 100  # lines at most, unless it is the license that follows
 # What only the project says of itself. Those who write about it do not call it Project Gutenberg-tm.
 _LICENSE_TEXT = re.compile(
-    rf"{_NAME}\s?(?:-tm\b|\(tm\)|™)|\bfull\s+{_NAME}|{_NAME}\s+(?:e-?text|e-?book),?\s+details\s+(?:above|below)|"
+    rf"{_NAME}\s?(?:-tm\b|\(tm\)|™)|\bfull\s+{_NAME}\s+licen[cs]e|{_NAME}\s+(?:e-?text|e-?book),?\s+details\s+(?:above|below)|"
     rf"\bthis\s+(?:{_NAME}\s+)?(?:e-?text|e-?book)\s+is\s+for\s+the\s+use\s+of\s+anyone|\bthis file should be named\b|"
     rf"\bTHE SMALL PRINT!",
     re.I,

@@ -171,7 +171,7 @@ def _closing_brackets(text: str) -> dict[int, int]:
 def _is_about_project(blocks: list[_Block]) -> bool:
     # No other book mentions the project: a few paragraphs that do were added later.
     mentions = sum(_PROJECT.search(block.text) is not None and not is_license_text(block.lines) for block in blocks)
-    return mentions > min(_MAX_STRAY, len(blocks) / 4)
+    return mentions > max(2, min(_MAX_STRAY, len(blocks) / 4))
 
 
 def _without_credits(blocks: list[_Block], about_project: bool) -> list[_Block]:
@@ -236,17 +236,13 @@ def _note_length(following: list[_Block], heading: bool) -> int:
 
 
 def _without_license(blocks: list[_Block], about_project: bool) -> list[_Block]:
-    licenses = sum(is_license_text(block.lines) for block in blocks)
-    if licenses > _MAX_STRAY:
+    book = [block for block in blocks if not is_license_text(block.lines)]
+    if len(blocks) - len(book) > _MAX_STRAY:
         raise CorpusError(
-            f"{licenses} paragraphs inside the book contain Project Gutenberg license text",
+            f"{len(blocks) - len(book)} paragraphs inside the book contain Project Gutenberg license text",
             remedy="remove the book from the list, or delete the license from the file and use download.source: files",
         )
-    return [
-        block
-        for block in blocks
-        if not is_license_text(block.lines) and (about_project or not _PROJECT.search(block.text))
-    ]
+    return [block for block in book if about_project or not _PROJECT.search(block.text)]
 
 
 def _without_markup(text: str) -> str:

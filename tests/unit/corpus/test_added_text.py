@@ -138,8 +138,8 @@ ABOUT = [
     "PROJECT GUTENBERG: A HISTORY",
     "Project Gutenberg's first text was typed in 1971.",
     *(
-        f"In year {year}, Project Gutenberg had more ebooks than before, and its license was discussed at "
-        "www.gutenberg.org by those who gave donations and wrote of copyright and the public domain."
+        f"In year {year}, the full Project Gutenberg collection had more ebooks than before, and its license was "
+        "discussed at www.gutenberg.org by those who gave donations and wrote of copyright and the public domain."
         for year in range(1971, 2001)
     ),
     "Nobody could see the\nend of Project Gutenberg in those days.",
