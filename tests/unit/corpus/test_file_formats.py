@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from minimal_llm.common.errors import CorpusError
+from minimal_llm.corpus.file_formats import text_format
 from minimal_llm.corpus.text_files import read_documents
 from tests.support.books import story
 
@@ -111,3 +113,12 @@ def test_prose_that_resembles_another_format_is_accepted(name: str, tmp_path: Pa
     documents = read_documents([str(tmp_path / "prose.txt")])
     kept = " ".join(paragraph for document in documents for paragraph in document.paragraphs)
     assert kept.split() == PROSE[name].split()
+
+
+@pytest.mark.parametrize(
+    "text", ["<", "<!--", "<!---->", "<?xml ", "<?xml?>", "[", '{"', '["a",', '"', "a,", "a,\n", "\n<p "]
+)
+def test_any_text_is_recognized_in_linear_time(text: str) -> None:
+    began = time.process_time()
+    text_format(text * (200_000 // len(text)))
+    assert time.process_time() - began < 2.0
