@@ -20,7 +20,7 @@ from tests.campaign.fuzz_targets_text import FRAGMENTS, TARGETS
 from tests.support.campaign import Count
 from tests.support.stages import ROOT
 
-EXAMPLES = [25, pytest.param(2000, marks=pytest.mark.long)]
+EXAMPLES = [25, pytest.param(1000, marks=pytest.mark.long)]
 MARKUP = st.sampled_from(range(128, 128 + len(FRAGMENTS)))
 DATA = st.binary(max_size=300) | st.lists(MARKUP | st.integers(32, 126), max_size=80).map(bytes)
 PROSE = st.lists(st.text(st.characters(categories=["L", "N"]), min_size=1), min_size=1, max_size=20).map(
