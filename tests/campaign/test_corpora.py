@@ -80,7 +80,7 @@ class Download:
         assert code == 0, printed
         text = (self.folder / "corpus_bilingual.txt").read_bytes().decode("utf-8")
         assert unicodedata.is_normalized("NFC", text)
-        assert not {character for character in text if unicodedata.category(character) == "Cc"} - {"\n"}
+        assert not {character for character in set(text) if unicodedata.category(character) == "Cc"} - {"\n"}
         lines = text.split("\n")
         manifest = json.loads((self.folder / "corpus_manifest.json").read_bytes())
         for document in manifest["documents"]:
