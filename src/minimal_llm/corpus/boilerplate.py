@@ -6,16 +6,39 @@ Titles inside markers may be shortened or misspelled, so nothing here compares t
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _NAME = r"project\s+gutenberg"
-_START = re.compile(rf"\s*\*{{2,}}\s*START\s+OF\s+(?:THE\s+|THIS\s+)?{_NAME}", re.I)
-# In the 1990s, the license preceded the text and ended with: *END*THE SMALL PRINT! FOR PUBLIC DOMAIN ...*END*
-_SMALL_PRINT_END = re.compile(r"\s*\*+\s*END\s*\*?\s*THE SMALL PRINT", re.I)
-_END = re.compile(rf"\s*\*{{2,}}\s*END\s+OF\s+(?:THE\s+|THIS\s+)?{_NAME}", re.I)
+_THE_BOOK = rf"(?:THE\s+|THIS\s+)?(?:COPYRIGHTED\s+)?{_NAME}"
+_START = re.compile(rf"\s*\*{{2,}}\s*START\s+OF\s+{_THE_BOOK}", re.I)
+# In the 1990s, the license preceded the text and ended with: *END*THE SMALL PRINT! FOR PUBLIC DOMAIN ...*END*, for
+# copyrighted texts with: *SMALL PRINT! Ver.04.29.93 FOR COPYRIGHT PROTECTED ETEXTS*END*, at first with:
+# ["Small Print" V.12.08.93]
+_SMALL_PRINT_END = re.compile(
+    r"\s*(?:\*+\s*END\s*\*?\s*THE SMALL PRINT|\*+\s*(?:THE )?SMALL PRINT!.*\*\s*END\s*\*|"
+    r"\[?[\"“]Small Print!?[\"”] V\.\d)",
+    re.I,
+)
+_REST_OF_SMALL_PRINT_END = re.compile(r"[^*]*\*\s*Ver.*\*\s*END\s*\*\s*$", re.I)  # a marker that wraps
+_END = re.compile(rf"\s*\*{{2,}}\s*END\s+OF\s+{_THE_BOOK}", re.I)
 _LICENSE = re.compile(rf"\s*(?:\*{{2,}}\s*START:\s+FULL\s+LICENSE|THE\s+FULL\s+{_NAME}\s+LICENSE\s*$)", re.I)
-# "End of the Project Gutenberg EBook of X, by Y": precedes END in many files and replaces it in old ones.
-_FAREWELL = re.compile(rf"\W*(?:this is )?(?:the )?(?:end|fin) (?:of|de|del)\b.{{0,20}}\b{_NAME}", re.I)
+# "End of the Project Gutenberg EBook of X, by Y": precedes END in many files and replaces it in old ones. What begins
+# or continues with a small letter is a sentence: "The end of Project Gutenberg was near".
+_FAREWELL = re.compile(
+    rf"\W*(?=[A-Z])(?i:(?:this is )?(?:the )?(?:end|fin) (?:of|de|del)\b.{{0,20}}\b{_NAME})"
+    r"(?!\s+(?!(?i:(?:e-?)?(?:text|book)|electronic|edition|version|by)\b)[a-z])"
+)
+_AFTER_FAREWELL = 100  # lines at most, unless it is the license that follows
+# What only the project says of itself. Those who write about it do not call it Project Gutenberg-tm.
+_LICENSE_TEXT = re.compile(
+    rf"{_NAME}\s?(?:-tm\b|\(tm\)|™)|\bfull\s+{_NAME}\s+licen[cs]e|{_NAME}\s+(?:e-?text|e-?book),?\s+details\s+(?:above|below)|"
+    rf"\bthis\s+(?:{_NAME}\s+)?(?:e-?text|e-?book)\s+is\s+for\s+the\s+use\s+of\s+anyone|\bthis file should be named\b|"
+    rf"\bTHE SMALL PRINT!",
+    re.I,
+)
+# Between the plays of a collection of the 1990s
+_NOTICE = re.compile(r"<<THIS ELECTRONIC VERSION OF [^<>]*>>")
 _FIELD = re.compile(
     r"(Title|Author|Editor|Translator|Illustrator|Contributor|Release date|Posting date|Language|Credits|"
     r"Character set encoding|Other information and formats|Original publication)\s*:(.*)",
@@ -36,10 +59,18 @@ class Header:
 
 def carries_markers(text: str) -> bool:
     """Return whether `text` has a Project Gutenberg header, footer or license."""
-    return any(
-        pattern.match(line)
-        for line in text.split("\n")
-        for pattern in (_START, _SMALL_PRINT_END, _END, _LICENSE, _FAREWELL)
+    lines = text.split("\n")
+    return _end(lines) < len(lines) or any(
+        pattern.match(line) for line in lines for pattern in (_START, _SMALL_PRINT_END)
+    )
+
+
+def is_license_text(lines: Sequence[str]) -> bool:
+    """Return whether a paragraph of these lines is part of a header, footer or license, wherever it stands."""
+    markers = (_START, _SMALL_PRINT_END, _END, _LICENSE, _FAREWELL)
+    return (
+        any(pattern.match(line) for line in lines for pattern in markers)
+        or _LICENSE_TEXT.search(" ".join(lines)) is not None
     )
 
 
@@ -54,7 +85,7 @@ def strip_gutenberg(text: str) -> str:
 
     A text without any marker is returned unchanged.
     """
-    lines = text.split("\n")
+    lines = _NOTICE.sub("", text).split("\n")
     end = _end(lines)
     start, rest = _start(lines[:end])
     return "\n".join([rest, *lines[start:end]])
@@ -87,7 +118,8 @@ def _start(lines: list[str]) -> tuple[int, str]:
     )
     for number, line in enumerate(lines):
         if number >= start and _SMALL_PRINT_END.match(line):
-            start, rest = number + 1, ""
+            wraps = number + 1 < len(lines) and _REST_OF_SMALL_PRINT_END.match(lines[number + 1])
+            start, rest = number + (2 if wraps else 1), ""
     return (start, rest) if start else (_after_fields(lines), "")
 
 
@@ -121,6 +153,8 @@ def _end(lines: list[str]) -> int:
     # Uses the last END, so that no text of a file with several is dropped silently.
     for pattern in (_END, _LICENSE, _FAREWELL):
         found = [number for number, line in enumerate(lines) if pattern.match(line)]
+        if pattern is _FAREWELL:
+            found = [number for number in found[-1:] if _is_farewell(lines, number)]
         if found:
             end = found[0] if pattern is _LICENSE else found[-1]
             break
@@ -130,3 +164,9 @@ def _end(lines: list[str]) -> int:
         if _FAREWELL.match(lines[number]):
             return number
     return end
+
+
+def _is_farewell(lines: list[str], number: int) -> bool:
+    # A sentence about the end of the project stands in the middle of a text.
+    after = [line for line in lines[number + 1 :] if line.strip()]
+    return len(after) <= _AFTER_FAREWELL or is_license_text(after)

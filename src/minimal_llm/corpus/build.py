@@ -41,8 +41,9 @@ def build_corpus(
         write_json(artifacts.corpus_manifest, manifest.model_dump(mode="json"))
     except OSError as error:
         raise file_error(error, CorpusError, artifacts.root) from error
+    count = len(manifest.documents)
     _say(
-        f"corpus: {manifest.source}, {len(manifest.documents)} documents, "
+        f"corpus: {manifest.source}, {count} document{'s' if count > 1 else ''}, "
         + ", ".join(f"{size / _MEGABYTE:.2f} MB {name}" for name, size in manifest.bytes_per_language.items())
     )
     return manifest

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 
 from minimal_llm.common.errors import CorpusError
-from minimal_llm.corpus.boilerplate import carries_markers, strip_gutenberg
+from minimal_llm.corpus.boilerplate import carries_markers, is_license_text, strip_gutenberg
 
 # "Transcriber's Note", "PREPARER’S NOTE", "NOTA DE TRANSCRIPCIÓN", "Notas del Transcriptor", also inside a box.
 _NOTE_NAME = (
     r"(?:(?:transcriber|preparer)s?['’]?s?\s+(?:end\s?)?(?:notes?|corrections?)|transcription\s+notes?|"
-    r"notas?\s+(?:del?|de\s+la|de\s+l[oa]s)\s+transcri\w+)\b(?:\(s\))?"
+    r"notes?\s+(?:of|by)\s+(?:the\s+)?transcribers?|"
+    r"(?:notas?|n\.)\s+(?:del?|de\s+la|de\s+l[oa]s)\s+transcri\w+)\b(?:\(s\))?"
 )
 _NOTE = re.compile(rf"\W*{_NOTE_NAME}", re.I)
-_BRACKETED = re.compile(rf"\[\s*_?(?:illustrations?\b|ilustraci(?:[oó]n|ones)\b|transcriber\b|{_NOTE_NAME})", re.I)
-_MAX_BRACKETED = 3000  # characters; the longest caption seen has about 300
+_BRACKETED_NOTE = rf"\[\s*_?(?:transcriber\b|T\.?\s?N\.?\s*:|{_NOTE_NAME})"
+_BRACKETED = re.compile(rf"\[\s*_?(?:illustrations?\b|ilustraci(?:[oó]n|ones)\b)|(?P<note>{_BRACKETED_NOTE})", re.I)
+_ON_ITS_OWN_LINE = re.compile(rf"^(?P<margin>[ \t]*)(?:{_BRACKETED.pattern})", re.I | re.M)
+_SIGNED_NOTE = re.compile(rf"{_NOTE_NAME}[\s.)_]*\]", re.I)  # [In the original: lampp (Transcriber's note.)]
+_MAX_CAPTION = 3000  # characters; the longest caption seen has about 300
+_MAX_NOTE = 20_000  # a list of all corrections
 _MAX_NOTE_BLOCKS = 40
 _MAX_HEADING_REST = 15  # characters that may follow "Transcriber's Note" in a heading
 _BULLETS = ("*", "-", "•", "·")
@@ -34,8 +40,9 @@ _TITLE_LINE = re.compile(
 )
 _MAX_TITLE_LINE = 200
 _PROJECT = re.compile(r"project\s+gutenberg|gutenberg-tm|\bgutenberg\.(?:org|net)|\bpglaf\b", re.I)
-_MAX_STRAY = 5  # paragraphs that name the project outside header and footer; a license has dozens
+_MAX_STRAY = 5  # paragraphs added outside header and footer; a license and a book about the project have dozens
 
+_BRACKET = re.compile(r"[\[\]]")
 _SUPERSCRIPT = re.compile(r"\^\{([^{}]*)\}")
 _ITALICS = re.compile(r"(?<!_)_(?!_)")  # a run of underscores is a name left blank
 _BOLD = re.compile(r"(?<![\w=+])([=+])(?=[^\W_]|[¿¡“\"«'(])([^=+]{0,200}[\w.,;:!?”\"»')])\1(?![\w=+])")
@@ -69,7 +76,11 @@ def split_paragraphs(text: str) -> list[str]:
 
 def is_transcription(text: str) -> bool:
     """Return whether `text` has traces of a transcription and must be cleaned as a book."""
-    return carries_markers(text) or bool(_BRACKETED.search(text)) or any(map(_NOTE.match, text.split("\n")))
+    return (
+        carries_markers(text)
+        or bool(_BRACKETED.search(text) or _SIGNED_NOTE.search(text))
+        or any(map(_NOTE.match, text.split("\n")))
+    )
 
 
 def clean_book(text: str) -> list[str]:
@@ -82,7 +93,8 @@ def clean_book(text: str) -> list[str]:
         CorpusError: there is license text where no known file style has it.
     """
     blocks = _blocks(_without_bracketed(strip_gutenberg(text)))
-    blocks = _without_project(_without_notes(_without_credits(blocks)))
+    about = _is_about_project(blocks)
+    blocks = _without_license(_without_notes(_without_credits(blocks, about)), about)
     paragraphs = (_without_markup(block.text) for block in blocks)
     return [paragraph for paragraph in paragraphs if not _ORNAMENT.fullmatch(paragraph)]
 
@@ -105,50 +117,85 @@ def _blocks(text: str) -> list[_Block]:
 def _without_bracketed(text: str) -> str:
     kept: list[str] = []
     position = 0
-    for match in _BRACKETED.finditer(text):
-        if match.start() < position:
+    for start, end in _bracketed(text):
+        if start < position:
             continue
-        end = _closing(text, match)
-        kept.append(text[position : match.start()])
+        kept.append(text[position:start])
         position = end
         # Drop the whole line if nothing else is on it: a blank line would split the paragraph.
-        line_start = text.rfind("\n", 0, match.start()) + 1
+        line_start = text.rfind("\n", 0, start) + 1
         line_end = text.find("\n", end)
-        if line_end >= 0 and not (text[line_start : match.start()] + text[end:line_end]).strip():
+        if line_end >= 0 and not (text[line_start:start] + text[end:line_end]).strip():
             position = line_end + 1
     kept.append(text[position:])
     return "".join(kept)
 
 
-def _closing(text: str, opening: re.Match[str]) -> int:
-    # A bracket that is not closed before the next illustration ends with its line.
-    start = opening.start()
-    following = _BRACKETED.search(text, opening.end())
-    limit = min(start + _MAX_BRACKETED, following.start() if following else len(text))
-    depth = 0
-    for bracket in re.compile(r"[\[\]]").finditer(text, start, limit):
-        depth += 1 if bracket[0] == "[" else -1
-        if not depth:
-            return bracket.end()
-    line_end = text.find("\n", start)
-    return line_end if line_end >= 0 else len(text)
+def _bracketed(text: str) -> list[tuple[int, int]]:
+    # Returns where illustrations and notes begin and end, in order. A bracket that is not closed before the next of
+    # them ends with its line.
+    closing = _closing_brackets(text)
+    opening = {end: start for start, end in closing.items()}
+    starts = [match.end("margin") for match in _ON_ITS_OWN_LINE.finditer(text)]
+    found: list[tuple[int, int]] = []
+    for match in _BRACKETED.finditer(text):
+        start = match.start()
+        end = closing.get(start, len(text) + 1)
+        following = bisect_right(starts, start)
+        limit = min(
+            start + (_MAX_NOTE if match["note"] else _MAX_CAPTION), *starts[following : following + 1], len(text)
+        )
+        if end > limit:
+            line_end = text.find("\n", start)
+            end = line_end if line_end >= 0 else len(text)
+        found.append((start, end))
+    for match in _SIGNED_NOTE.finditer(text):
+        start = opening.get(match.end(), -1)
+        if 0 <= start >= match.end() - _MAX_NOTE:
+            found.append((start, match.end()))
+    return sorted(found)
 
 
-def _without_credits(blocks: list[_Block]) -> list[_Block]:
+def _closing_brackets(text: str) -> dict[int, int]:
+    # Returns, for each bracket that is closed, the position after the bracket that closes it.
+    closing: dict[int, int] = {}
+    unclosed: list[int] = []
+    for bracket in _BRACKET.finditer(text):
+        if bracket[0] == "[":
+            unclosed.append(bracket.start())
+        elif unclosed:
+            closing[unclosed.pop()] = bracket.end()
+    return closing
+
+
+def _is_about_project(blocks: list[_Block]) -> bool:
+    # No other book mentions the project: a few paragraphs that do were added later.
+    mentions = sum(_PROJECT.search(block.text) is not None and not is_license_text(block.lines) for block in blocks)
+    return mentions > max(2, min(_MAX_STRAY, len(blocks) / 4))
+
+
+def _without_credits(blocks: list[_Block], about_project: bool) -> list[_Block]:
     leading = 0
-    while leading < len(blocks) and _is_leading_credit(blocks[leading].text):
+    while leading < len(blocks) and _is_leading_credit(blocks[leading], about_project):
         leading += 1
     top, book = blocks[leading : leading + _TOP_BLOCKS], blocks[leading + _TOP_BLOCKS :]
-    top = [block for block in map(_title_alone, top) if not (_SURE_CREDIT.match(block.text) or _URL.search(block.text))]
-    return top + book
+    if not about_project:
+        top = list(map(_title_alone, top))
+    return [block for block in top if not (_SURE_CREDIT.match(block.text) or _has_address(block, about_project))] + book
 
 
-def _is_leading_credit(text: str) -> bool:
+def _is_leading_credit(block: _Block, about_project: bool) -> bool:
     # Before the first words of the book, more can be recognized as a credit than after them.
+    text = block.text
     if _TITLE_LINE.match(text):
         return False
-    credit = _CREDIT.match(text) or _SURE_CREDIT.match(text) or _URL.search(text) or _PROJECT.search(text)
+    project = is_license_text(block.lines) if about_project else _PROJECT.search(text)
+    credit = _CREDIT.match(text) or _SURE_CREDIT.match(text) or _has_address(block, about_project) or project
     return bool(credit or _ORNAMENT.fullmatch(text))
+
+
+def _has_address(block: _Block, about_project: bool) -> bool:
+    return not about_project and _URL.search(block.text) is not None
 
 
 def _title_alone(block: _Block) -> _Block:
@@ -188,15 +235,14 @@ def _note_length(following: list[_Block], heading: bool) -> int:
     return length if length <= _MAX_NOTE_BLOCKS else 1
 
 
-def _without_project(blocks: list[_Block]) -> list[_Block]:
-    # No public-domain book mentions the project, so a paragraph that does was added later.
-    kept = [block for block in blocks if not _PROJECT.search(block.text)]
-    if len(blocks) - len(kept) > _MAX_STRAY:
+def _without_license(blocks: list[_Block], about_project: bool) -> list[_Block]:
+    book = [block for block in blocks if not is_license_text(block.lines)]
+    if len(blocks) - len(book) > _MAX_STRAY:
         raise CorpusError(
-            f"{len(blocks) - len(kept)} paragraphs inside the book contain Project Gutenberg license text",
+            f"{len(blocks) - len(book)} paragraphs inside the book contain Project Gutenberg license text",
             remedy="remove the book from the list, or delete the license from the file and use download.source: files",
         )
-    return kept
+    return [block for block in book if about_project or not _PROJECT.search(block.text)]
 
 
 def _without_markup(text: str) -> str:

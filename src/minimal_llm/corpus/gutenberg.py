@@ -31,7 +31,10 @@ _MIN_CHARACTERS = 2000  # of cleaned text; even the shortest stories have more
 _HTML = re.compile(r"\s*(?:<\?xml|<!doctype|<html|<head|<body)", re.I)
 _NUMBER = re.compile(r"\[\s*e-?(?:book|text)\s*#\s*(\d+)", re.I)  # in the header, which says [eBook #11]
 _HEADER = 5000  # characters
-_COPYRIGHTED = re.compile(r"\bcopyrighted\s+project\s+gutenberg|SMALL PRINT! FOR COPYRIGHTED", re.I)
+_COPYRIGHTED = re.compile(
+    r"\b(?:is\s+a|START\s+OF\s+(?:THE|THIS))\s+copyrighted\s+project\s+gutenberg|SMALL PRINT![*\s\w.]*FOR COPYRIGHT",
+    re.I,
+)
 
 
 class NoMirrorReachable(CorpusError):

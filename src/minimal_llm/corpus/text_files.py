@@ -14,6 +14,7 @@ from minimal_llm.corpus.boilerplate import read_header
 from minimal_llm.corpus.charset import decode
 from minimal_llm.corpus.cleaning import clean_book, is_transcription, split_paragraphs
 from minimal_llm.corpus.documents import Document
+from minimal_llm.corpus.file_formats import FileFormat, binary_format, text_format
 from minimal_llm.corpus.language_detection import detect_language, language_shares
 from minimal_llm.corpus.languages import Language
 
@@ -31,7 +32,8 @@ def read_documents(patterns: Sequence[str]) -> list[Document]:
     Files with traces of Project Gutenberg or its transcribers are cleaned as books.
 
     Raises:
-        CorpusError: a file is missing, empty, binary, undecodable or a directory, or a pattern matches no file.
+        CorpusError: a file is missing, empty, undecodable, a directory or not plain text (HTML, PDF, JSON, a table),
+            or a pattern matches no file.
     """
     documents: list[Document] = []
     names: dict[str, int] = {}
@@ -88,7 +90,9 @@ def _read(path: Path) -> bytes:
 
 def _documents(path: Path, raw: bytes) -> list[Document]:
     try:
+        _refuse(binary_format(raw))
         text, encoding = decode(raw)
+        _refuse(text_format(text))
         book = is_transcription(text)
         paragraphs = clean_book(text) if book else _paragraphs(text)
     except CorpusError as error:
@@ -109,6 +113,11 @@ def _documents(path: Path, raw: bytes) -> list[Document]:
         )
         for language, passage in _passages(path, paragraphs)
     ]
+
+
+def _refuse(found: FileFormat | None) -> None:
+    if found:
+        raise CorpusError(f"not a plain text file but {found.name}", remedy=found.remedy)
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -110,7 +110,9 @@ def _corpus(facts: Facts) -> str:
         return "## Corpus\n\nThe corpus is unknown: there was no `corpus_manifest.json` next to the model.\n"
     sizes = ", ".join(f"{size / 1e6:.2f} MB {name}" for name, size in sorted(manifest.bytes_per_language.items()))
     fallback = " No mirror could be reached, so the primer was used instead of the books." if manifest.fallback else ""
-    lines = [f"## Corpus\n\n**{manifest.source}**: {sizes}, {len(manifest.documents):,} documents.{fallback}"]
+    count = len(manifest.documents)
+    documents = f"{count:,} document{'s' if count > 1 else ''}"
+    lines = [f"## Corpus\n\n**{manifest.source}**: {sizes}, {documents}.{fallback}"]
     if manifest.source != "primer":
         lines.append("\n| title | author | language | bytes |\n| --- | --- | --- | ---: |")
         for entry in manifest.documents:

@@ -217,3 +217,13 @@ def test_a_corpus_that_does_not_match_its_manifest_is_rejected(tmp_path: Path) -
     artifacts.corpus.unlink()
     with pytest.raises(CorpusError, match="is missing"):
         read_corpus(artifacts)
+
+
+@pytest.mark.parametrize(("texts", "said"), [(1, "corpus: files, 1 document, "), (2, "corpus: files, 2 documents, ")])
+def test_the_documents_are_counted_in_english(
+    texts: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(texts):
+        (tmp_path / f"{number}.txt").write_text("\n\n".join(story("en", 3)), encoding="utf-8")
+    build(tmp_path / "data", source="files", files=(str(tmp_path / "*.txt"),))
+    assert capsys.readouterr().out.startswith(said)

@@ -327,8 +327,11 @@ def test_any_mixture_of_markup_gives_clean_paragraphs(lines: list[str]) -> None:
         "*** START OF THE PROJECT GUTENBERG EBOOK\n" * 5_000,
         "project " * 50_000,
         "^{" * 100_000,
+        "x [TN:\n" * 30_000,
+        "[a (Nota del transcriptor.)] (Nota del transcriptor.)]\n" * 4_000,
+        "End of Project Gutenberg\n\n" * 8_000,
     ],
-    ids=range(13),
+    ids=range(16),
 )
 def test_pathological_texts_take_linear_time(text: str) -> None:
     began = time.process_time()
