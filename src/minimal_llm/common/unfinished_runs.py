@@ -48,7 +48,8 @@ def unfinished_runs(root: Path, config: Config) -> list[UnfinishedRun]:
         steps = [int(path.stem.removeprefix("step_")) for path in folder.glob("step_*.pt")]
         description = read_record(folder / "run.json")
         if steps and description.get("parameters") == run_parameters(config) and not (folder / "finished").exists():
-            done = max(steps) / description["steps_per_epoch"]
+            per_epoch = description.get("steps_per_epoch")
+            done = max(steps) / per_epoch if isinstance(per_epoch, int) and per_epoch > 0 else 0.0
             found.append(UnfinishedRun(folder, done, config.train.epochs))
     return sorted(found, key=lambda run: run.epochs_done, reverse=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.compute import Compute, cpu_name
 from minimal_llm.common.config import Config, flatten
-from minimal_llm.common.files import write_json, write_text
+from minimal_llm.common.files import write_json, write_sealed, write_text
 from minimal_llm.common.system import peak_memory_mb
 from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
 from minimal_llm.model.perplexity import measure_losses, total
@@ -73,7 +73,7 @@ def write_results(
     artifacts: Artifacts, config: Config, tokens: TokenFiles, run: str, progress: Progress, final: dict[str, Any]
 ) -> None:
     """Write training_metrics.json, metrics/train.json and plots/history.csv, which are identical for equal runs."""
-    write_json(
+    write_sealed(
         artifacts.training_metrics,
         {
             "run_id": run,
