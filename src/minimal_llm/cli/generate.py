@@ -100,7 +100,7 @@ def _prompt(options: argparse.Namespace) -> str:
         raise ConfigurationError("more than one prompt is given", remedy="give one: TEXT, -p TEXT, or --file PATH")
     try:
         if given:
-            return os.fsencode(given[0]).decode("utf-8")  # bytes that are not UTF-8 arrive as lone surrogates
+            return _utf8(given[0])
         if options.file is not None and str(options.file) != "-":
             return str(options.file.read_text(encoding="utf-8")).removesuffix("\n")
         if options.file is None and sys.stdin.isatty():
@@ -112,6 +112,11 @@ def _prompt(options: argparse.Namespace) -> str:
         ) from error
     except UnicodeError as error:
         raise ConfigurationError(f"the prompt is not UTF-8: {error}", remedy="convert it: iconv -t UTF-8") from error
+
+
+def _utf8(text: str) -> str:
+    """Return a text of the terminal or a command line; where bytes of it are not UTF-8, raise UnicodeError."""
+    return os.fsencode(text).decode("utf-8")  # such bytes arrive as lone surrogates
 
 
 def _write_samples(job: _Job, prompt: str, count: int, *, as_json: bool) -> None:
@@ -132,7 +137,10 @@ def _converse(job: _Job) -> None:
     turn = 0
     while True:
         try:
-            prompt = input("> ")
+            prompt = _utf8(input("> "))
+        except UnicodeError as error:
+            print(f"error: the prompt is not UTF-8: {error}", file=sys.stderr)
+            continue
         except EOFError:
             print()
             return
