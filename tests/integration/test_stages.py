@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from minimal_llm.common.artifacts import PICTURES, STAGES, Artifacts
+from minimal_llm.common.files import read_sealed, write_sealed
 from minimal_llm.inference.benchmark import MEASURED_TOKENS
 from tests.support.report_numbers import unknown_numbers
 from tests.support.stages import copy_folder, run_stage, succeed
@@ -105,9 +105,9 @@ def test_a_training_record_of_another_version_is_refused_and_the_report_stays(
     validated_folder: Path, tmp_path: Path
 ) -> None:
     folder = copy_folder(validated_folder, tmp_path)
-    record = read(folder / "training_metrics.json")
+    record = read_sealed(folder / "training_metrics.json")
     del record["configuration"]["train.dropout"]
-    (folder / "training_metrics.json").write_text(json.dumps(record), encoding="utf-8")
+    write_sealed(folder / "training_metrics.json", record)
     assert "'train.dropout' is missing" in failure(folder, "validate", 5, "validation_failure")
     (folder / "metrics" / "train_speed.json").unlink()
     assert "train_speed.json is missing" in failure(folder, "validate", 5, "validation_failure")

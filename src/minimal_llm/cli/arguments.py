@@ -26,7 +26,7 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
     """Add the options of a model at work."""
     add_model(parser)
     text = "CPU threads (default: 1, the fastest)"
-    parser.add_argument("-t", "--threads", type=whole_number(1), default=1, metavar="N", help=text)
+    parser.add_argument("-t", "--threads", type=whole_number(1, 256), default=1, metavar="N", help=text)
 
 
 def add_parameters(parser: argparse.ArgumentParser) -> None:
@@ -53,12 +53,14 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add_parameters(parser)
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """Return a function that reads an argument as a whole number of at least `least`."""
+def whole_number(least: int, most: int = 1_000_000) -> Callable[[str], int]:
+    """Return a function that reads an argument as a whole number from `least` to `most`."""
 
     def parse(text: str) -> int:
-        if not text.removeprefix("-").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        if not text.removeprefix("-").isdecimal() or len(text) > 20 or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text[:50]!r} is not a whole number of at least {least}")
+        if int(text) > most:
+            raise argparse.ArgumentTypeError(f"{text} is more than {most:,}, the most there can be")
         return int(text)
 
     return parse

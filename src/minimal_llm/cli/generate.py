@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import secrets
 import sys
 from collections.abc import Callable
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-n", "--predict", type=whole_number(1), default=128, metavar="N", help="at most N tokens (default: 128)"
     )
     parser.add_argument(
-        "--n-samples", type=whole_number(1), default=1, metavar="N", help="write N texts at once (default: 1)"
+        "--n-samples", type=whole_number(1, 1000), default=1, metavar="N", help="write N texts at once (default: 1)"
     )
     parser.add_argument("-s", "--seed", type=int, metavar="N", help="equal seeds give equal texts (default: random)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -97,9 +98,9 @@ def _prompt(options: argparse.Namespace) -> str:
     given = [text for text in (options.text, options.prompt) if text is not None]
     if len(given) + (options.file is not None) > 1:
         raise ConfigurationError("more than one prompt is given", remedy="give one: TEXT, -p TEXT, or --file PATH")
-    if given:
-        return str(given[0])
     try:
+        if given:
+            return _utf8(given[0])
         if options.file is not None and str(options.file) != "-":
             return str(options.file.read_text(encoding="utf-8")).removesuffix("\n")
         if options.file is None and sys.stdin.isatty():
@@ -109,8 +110,13 @@ def _prompt(options: argparse.Namespace) -> str:
         raise ConfigurationError(
             f"{options.file} cannot be read: {error.strerror}", remedy="give the path of a text file"
         ) from error
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise ConfigurationError(f"the prompt is not UTF-8: {error}", remedy="convert it: iconv -t UTF-8") from error
+
+
+def _utf8(text: str) -> str:
+    """Return a text of the terminal or a command line; where bytes of it are not UTF-8, raise UnicodeError."""
+    return os.fsencode(text).decode("utf-8")  # such bytes arrive as lone surrogates
 
 
 def _write_samples(job: _Job, prompt: str, count: int, *, as_json: bool) -> None:
@@ -131,7 +137,10 @@ def _converse(job: _Job) -> None:
     turn = 0
     while True:
         try:
-            prompt = input("> ")
+            prompt = _utf8(input("> "))
+        except UnicodeError as error:
+            print(f"error: the prompt is not UTF-8: {error}", file=sys.stderr)
+            continue
         except EOFError:
             print()
             return

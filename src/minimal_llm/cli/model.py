@@ -72,13 +72,21 @@ def bench(options: argparse.Namespace) -> int:
 
 
 def _training_result(folder: Path) -> dict[str, Any]:
-    """Return the main results of the training run whose metrics are in the model's folder, if they are."""
-    from minimal_llm.common.files import read_json
+    """Return the main results of the training run whose metrics are in the model's folder, if they are.
+
+    Raises:
+        ValidationError: they are damaged.
+    """
+    from minimal_llm.common.errors import ValidationError
+    from minimal_llm.common.files import read_sealed
 
     path = folder / "training_metrics.json"
     if not path.exists():
         return {}
-    metrics = read_json(path)
+    try:
+        metrics = read_sealed(path)
+    except (OSError, ValueError) as error:
+        raise ValidationError(f"{path} is damaged: {error}", remedy="dvc checkout, or dvc repro train") from error
     final = metrics["final_metrics"]
     names = ("parameters", "epochs", "best_epoch", "val_loss", "val_perplexity", "val_bits_per_byte")
     corpus = metrics["corpus"]["source"] + (" (fallback)" if metrics["corpus"]["fallback"] else "")

@@ -16,6 +16,45 @@ from pydantic.fields import FieldInfo
 from minimal_llm.common.errors import ConfigurationError
 
 PARAMS = Path("params.yaml")
+LARGEST_FILE = 1_000_000  # bytes of a YAML file
+DEEPEST = 20  # levels of a YAML file
+SHOWN = 200  # characters of a wrong value in a message
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only: no aliases, which a few lines multiply to any size, no key twice, no depth without end.
+
+    Of numbers only those that YAML 1.1, which PyYAML reads, and 1.2, which DVC reads, agree on: not the octal 010, nor
+    1:30, which is 90.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        alias = self.check_event(yaml.AliasEvent)
+        if alias or self.depth > DEEPEST:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            problem = "aliases (*name) are not allowed" if alias else "nested too deeply"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.MarkedYAMLError(problem=f"{key!r} is there twice", problem_mark=node.start_mark)
+        return dict(super().construct_mapping(node, deep))
+
+
+_READ_AS_TEXT = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:timestamp"}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _READ_AS_TEXT]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 
 
 def _number_from_text(value: Any) -> Any:
@@ -34,6 +73,7 @@ def _number_from_text(value: Any) -> Any:
 
 Real = Annotated[float, BeforeValidator(_number_from_text)]
 Whole = Annotated[int, BeforeValidator(_number_from_text)]
+FileName = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # systems know no names with a NUL
 
 
 class Section(BaseModel):
@@ -54,7 +94,7 @@ class DownloadConfig(Section):
     offline_fallback: bool
     megabytes_per_language: Real = Field(ge=0.01, le=100)
     books: Books
-    files: tuple[str, ...]
+    files: tuple[FileName, ...]
     primer_megabytes: Real = Field(ge=0.1, le=100)
 
     @model_validator(mode="after")
@@ -109,7 +149,7 @@ class TrainConfig(Section):
     dropout: Real = Field(ge=0, le=0.99)  # rounded to n/256 (dropout_masks): from 0.9981 on, nothing would be left
     dropout_rise_ratio: Real = Field(ge=0, le=1)
     gradient_clip: Real = Field(gt=0, le=1000)
-    init_from: str
+    init_from: FileName
     checkpoint_every_epochs: Whole = Field(ge=1, le=100)
     checkpoint_every_seconds: Real = Field(ge=0.1, le=86_400)
     keep_checkpoints: Whole = Field(ge=1, le=100)
@@ -207,10 +247,13 @@ def read_params(path: Path = PARAMS) -> Any:
         ConfigurationError: the file cannot be read or is not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise ValueError(f"{size / 1e6:.1f} MB are too many; this file should have a few kilobytes")
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a safe loader
     except FileNotFoundError:
         raise ConfigurationError(f"{path} does not exist", remedy=f"git checkout {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
+        # The errors of Python are PyYAML's, for a tag that does not fit its value: !!int "x", !!float [1]
         raise ConfigurationError(
             f"{path} cannot be read: {error}", remedy=f"correct it, or git checkout {path}"
         ) from error
@@ -230,15 +273,17 @@ def _describe(problem: Any) -> str:
     # For a union such as `auto | number`, pydantic adds the alternative to the location. It is not part of the key.
     keys = [str(part) for part in problem["loc"] if re.fullmatch(r"[a-z_0-9]+", str(part))]
     key = ".".join(keys) or "params.yaml"
+    value = repr(problem["input"])
+    value = value if len(value) <= SHOWN else f"{value[:SHOWN]}... ({len(value):,} characters)"
     match problem["type"]:
         case "missing":
             return f"{key} is missing"
         case "extra_forbidden":
-            return f"{key} = {problem['input']!r}: there is no such parameter"
+            return f"{key} = {value}: there is no such parameter"
         case "value_error":
             return f"{key}: {problem['ctx']['error']}"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            return f"{key} = {problem['input']!r}: it should be {describe_range(key)}"
+            return f"{key} = {value}: it should be {describe_range(key)}"
         case _:
             text = problem["msg"].replace("Input should be", "it should be")
-            return f"{key} = {problem['input']!r}: {text}"
+            return f"{key} = {value}: {text}"

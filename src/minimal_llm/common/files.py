@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+CHECKSUM = "checksum"  # the key of a sealed record
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace the content of `path` atomically: after a crash or power loss it has either the old or the new content.
@@ -55,7 +57,34 @@ def read_json(path: Path) -> Any:
         OSError: it cannot be read.
         ValueError: it is not JSON.
     """
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def write_sealed(path: Path, record: dict[str, Any]) -> None:
+    """Write a JSON object like `write_json`, with a checksum of it as its last key, for `read_sealed`."""
+    write_json(path, {**record, CHECKSUM: _checksum(record)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return an object that `write_sealed` wrote, without the checksum.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not a JSON object, or not the one that was written: a flipped bit can leave valid JSON.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    if record.pop(CHECKSUM, None) != _checksum(record):
+        raise ValueError("its checksum does not match its content")
+    return record
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    return sha256_of(json.dumps(record, sort_keys=True).encode())
 
 
 def read_record(path: Path) -> dict[str, Any]:

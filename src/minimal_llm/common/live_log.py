@@ -22,6 +22,13 @@ from minimal_llm.common.config import Config
 from minimal_llm.common.unfinished_runs import run_parameters
 
 LOG_NAME = "log.jsonl"
+NUMBERS = {  # in each event
+    "start": ("pid", "epochs", "steps_per_epoch", "tokens_per_step"),
+    "step": ("epoch", "step", "tokens_per_s"),
+    "epoch": ("epoch", "val_loss", "seconds"),
+    "end": (),
+}
+STATES = ("finished", "interrupted", "failed")
 STEP_SECONDS = 1.0  # between two `step` events
 Event = dict[str, Any]
 
@@ -94,6 +101,18 @@ def read_events(log: Path) -> list[Event]:
 def _event(line: str) -> Event:
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return event if isinstance(event, dict) and "event" in event else {}
+    return event if isinstance(event, dict) and _is_whole(event) else {}
+
+
+def _is_whole(event: Event) -> bool:
+    """Return whether an event has what those who show it rely on: a flipped bit can leave other JSON."""
+    numbers = NUMBERS.get(str(event.get("event")))
+    mappings = {"start": "parameters", "epoch": "samples"}.get(str(event.get("event")))
+    return (
+        numbers is not None
+        and all(isinstance(event.get(name), int | float) and 0 < event[name] < 1e12 for name in ("time", *numbers))
+        and (mappings is None or isinstance(event.get(mappings), dict))
+        and event.get("state", "failed") in STATES
+    )

@@ -106,5 +106,6 @@ def _runs(root: Path, config: Config) -> Iterator[tuple[Path, int]]:
     parameters = run_parameters(config)
     for description in root.glob("*/run.json"):
         content = read_record(description)
-        if content.get("parameters") == parameters:
-            yield description.parent, content["steps_per_epoch"]
+        steps = content.get("steps_per_epoch")
+        if content.get("parameters") == parameters and isinstance(steps, int) and steps > 0:
+            yield description.parent, steps

@@ -9,7 +9,7 @@ from dataclasses import replace
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import DownloadConfig
 from minimal_llm.common.errors import CorpusError, file_error
-from minimal_llm.common.files import write_json, write_text
+from minimal_llm.common.files import sha256_of, write_sealed, write_text
 from minimal_llm.corpus.documents import Document
 from minimal_llm.corpus.gutenberg import Library, NoMirrorReachable, mirrors_from_environment
 from minimal_llm.corpus.languages import LANGUAGES, Language
@@ -38,7 +38,7 @@ def build_corpus(
         source, reason, documents = _collect(config, seed, artifacts, library)
         text, manifest = _compose(documents, source, config.source, reason)
         write_text(artifacts.corpus, text)
-        write_json(artifacts.corpus_manifest, manifest.model_dump(mode="json"))
+        write_sealed(artifacts.corpus_manifest, manifest.model_dump(mode="json"))
     except OSError as error:
         raise file_error(error, CorpusError, artifacts.root) from error
     count = len(manifest.documents)
@@ -134,6 +134,7 @@ def _compose(
         texts.append("".join(f"{paragraph}\n" for paragraph in document.paragraphs))
         line += count + 1  # the blank line between two documents
     sizes = {language: sum(entry.bytes for entry in entries if entry.language == language) for language in LANGUAGES}
+    text = "\n".join(texts)
     manifest = CorpusManifest(
         source=source,
         requested_source=requested,
@@ -141,9 +142,10 @@ def _compose(
         reason=reason,
         bytes_per_language=sizes,
         total_bytes=sum(sizes.values()),
+        corpus_sha256=sha256_of(text.encode("utf-8")),
         documents=tuple(entries),
     )
-    return "\n".join(texts), manifest
+    return text, manifest
 
 
 def _interleaved(documents: Sequence[Document]) -> list[Document]:

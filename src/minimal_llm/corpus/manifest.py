@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.errors import CorpusError
+from minimal_llm.common.files import read_sealed, sha256_of
 from minimal_llm.corpus.languages import LANGUAGES, Language
 
 Source = Literal["gutenberg", "files", "primer"]
@@ -45,7 +46,7 @@ class CorpusManifest(_Record):
     """The contents of the corpus.
 
     `fallback` is true if the primer was used instead of `requested_source`; `reason` then tells why, and is otherwise
-    empty.
+    empty. `corpus_sha256` is the hash of the corpus file.
     """
 
     source: Source
@@ -54,6 +55,7 @@ class CorpusManifest(_Record):
     reason: str
     bytes_per_language: dict[Language, int]
     total_bytes: int
+    corpus_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     documents: tuple[DocumentEntry, ...] = Field(min_length=1)
 
 
@@ -70,13 +72,13 @@ def read_manifest(path: Path) -> CorpusManifest:
     """Return the manifest stored in a file.
 
     Raises:
-        CorpusError: the file is missing, or not a manifest of this version.
+        CorpusError: the file is missing, damaged, or not a manifest of this version.
     """
     try:
-        manifest = CorpusManifest.model_validate_json(path.read_bytes())
+        manifest = CorpusManifest.model_validate(read_sealed(path))
     except FileNotFoundError:
         raise CorpusError(f"there is no corpus: {path} is missing", remedy=REMEDY) from None
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # that of pydantic is one too
         raise CorpusError(f"{path} is not a valid manifest: {error}", remedy=REMEDY) from error
     if set(manifest.bytes_per_language) != set(LANGUAGES):
         raise CorpusError(f"{path} is not a valid manifest: bytes_per_language lacks a language", remedy=REMEDY)
@@ -91,7 +93,8 @@ def read_corpus(artifacts: Artifacts) -> Corpus:
     """
     manifest = read_manifest(artifacts.corpus_manifest)
     try:
-        text = artifacts.corpus.read_bytes().decode("utf-8")
+        content = artifacts.corpus.read_bytes()
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise CorpusError(f"there is no corpus: {artifacts.corpus} is missing", remedy=REMEDY) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -108,4 +111,9 @@ def read_corpus(artifacts: Artifacts) -> Corpus:
                 remedy=REMEDY,
             )
         documents.append((entry.language, paragraphs))
+    if sha256_of(content) != manifest.corpus_sha256:
+        raise CorpusError(
+            f"{artifacts.corpus} does not match {artifacts.corpus_manifest}: its hash is not the one recorded there",
+            remedy=REMEDY,
+        )
     return Corpus(manifest.source, manifest.fallback, tuple(documents))

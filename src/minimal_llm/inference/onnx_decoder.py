@@ -15,6 +15,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from minimal_llm.common.errors import ValidationError
+from minimal_llm.inference.onnx_checksum import check
 from minimal_llm.inference.sampling import Logits
 
 
@@ -25,25 +26,26 @@ class OnnxDecoder:
         """Load an exported model.
 
         Raises:
-            ValidationError: the file was not written by `minimal-llm export --format onnx`.
+            ValidationError: the file is damaged, or was not written by `minimal-llm export --format onnx`.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
+            check(path)
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             self.metadata: dict[str, Any] = json.loads(self._session.get_modelmeta().custom_metadata_map["minimal_llm"])
+            architecture = self.metadata["architecture"]
+            self.context: int = architecture["max_seq_length"]
+            self._layers, self._heads = architecture["layers"], architecture["heads"]
+            self._head_size = architecture["d_model"] // self._heads
         except Exception as error:  # onnxruntime raises a different class for every kind of failure
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValidationError(
-                f"{path} is not a model exported by this project: {reason}",
+                f"{path} is damaged or not a model exported by this project: {reason}",
                 remedy="minimal-llm export --format onnx writes one",
             ) from error
-        architecture = self.metadata["architecture"]
-        self.context: int = architecture["max_seq_length"]
-        self._layers, self._heads = architecture["layers"], architecture["heads"]
-        self._head_size = architecture["d_model"] // self._heads
         self._cache = self._empty_cache(1)
 
     @property

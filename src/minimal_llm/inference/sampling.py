@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from minimal_llm.common.errors import ConfigurationError
+from minimal_llm.common.errors import ConfigurationError, ValidationError
 
 Logits = npt.NDArray[np.float32]
 
@@ -62,12 +62,20 @@ class Sampler:
         self._random = np.random.Generator(np.random.PCG64([sampling.seed, stream]))
 
     def choose(self, logits: Logits, seen: Sequence[int]) -> int:
-        """Return the id of the next token, given its (V,) logits and the tokens `seen` before it."""
+        """Return the id of the next token, given its (V,) logits and the tokens `seen` before it.
+
+        Raises:
+            ValidationError: the largest logit is not finite, which no intact model computes.
+        """
         sampling = self._sampling
         if sampling.repeat_penalty != 1 and sampling.repeat_last_n:
             logits = apply_repetition_penalty(logits, seen[-sampling.repeat_last_n :], sampling.repeat_penalty)
+        best = int(logits.argmax())  # that of a NaN, if there is one
+        if not np.isfinite(logits[best]):
+            told = f"the model scores token {best} with {logits[best]}: it did not learn, or it is damaged"
+            raise ValidationError(told, remedy="dvc checkout, or train it again: make train")
         if sampling.temperature == 0:
-            return int(logits.argmax())
+            return best
         ids = top_k_ids(logits, sampling.top_k)
         kept = logits[ids].astype(np.float64)  # in descending order
         if sampling.top_p < 1:

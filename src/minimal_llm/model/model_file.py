@@ -15,6 +15,7 @@ from minimal_llm.common.files import write_bytes
 from minimal_llm.model.transformer import Architecture, TinyTransformer
 from minimal_llm.model.version import MODEL_VERSION, check_version
 
+LARGEST = 2**20  # of any size in an architecture
 RETRAIN = "dvc repro train (or dvc checkout, which restores the last good model)"
 
 
@@ -52,7 +53,7 @@ def load_model(path: Path, tokenizer_sha256: str | None = None) -> LoadedModel:
     content = load_tensors(path)
     try:
         version, architecture = content["model_version"], Architecture(**content["architecture"])
-        weights, tokenizer = content["weights"], content["tokenizer_sha256"]
+        weights, tokenizer = content["weights"], str(content["tokenizer_sha256"])
     except (KeyError, TypeError) as error:
         raise ValidationError(f"{path} is not a model of this project: {error}", remedy=RETRAIN) from error
     check_version(path, str(version), RETRAIN)
@@ -61,8 +62,9 @@ def load_model(path: Path, tokenizer_sha256: str | None = None) -> LoadedModel:
             f"{path} was trained with tokenizer {tokenizer[:12]}, but the current one is {tokenizer_sha256[:12]}",
             remedy=RETRAIN,
         )
-    model = TinyTransformer(architecture)
+    _check_sizes(path, architecture)
     try:
+        model = TinyTransformer(architecture)
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise ValidationError(f"{path}: the weights do not fit the architecture: {error}", remedy=RETRAIN) from error
@@ -108,7 +110,22 @@ def load_tensors(path: Path) -> dict[str, Any]:
 
 def _check_sums(stream: BinaryIO) -> None:
     # torch.load does not verify the checksums of the zip archive, so it would load a flipped bit without an error.
-    damaged = zipfile.ZipFile(stream).testzip()
+    archive = zipfile.ZipFile(stream)
+    if sum(record.file_size for record in archive.infolist()) > stream.seek(0, io.SEEK_END):
+        raise zipfile.BadZipFile("its records are larger than the file")  # torch.save compresses nothing
+    damaged = archive.testzip()
     if damaged is not None:
         raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")
     stream.seek(0)
+
+
+def _check_sizes(path: Path, shape: Architecture) -> None:
+    """Raise ValidationError for an architecture that the file cannot hold the weights of, before memory is taken."""
+    sizes = asdict(shape)
+    possible = all(type(size) is int and 0 < size <= LARGEST for size in sizes.values())
+    if possible and shape.d_model % (2 * shape.heads) == 0:
+        layer = 4 * shape.d_model**2 + 3 * shape.d_model * shape.feed_forward
+        if 4 * (2 * shape.vocab_size * shape.d_model + shape.layers * layer) <= path.stat().st_size:
+            return
+    described = ", ".join(f"{name} {size!r}" for name, size in sizes.items())
+    raise ValidationError(f"{path}: the weights do not fit the architecture: {described}", remedy=RETRAIN)

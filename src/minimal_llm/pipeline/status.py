@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import psutil
+from pydantic import BaseModel, Field
 
 from minimal_llm.common.artifacts import STAGES, Artifacts
 from minimal_llm.common.errors import ConfigurationError, Interrupted, MinimalLlmError
@@ -23,6 +24,35 @@ from minimal_llm.common.files import read_record, size_of, write_json
 from minimal_llm.common.system import is_alive
 
 RUN_VARIABLE = "MINIMAL_LLM_RUN"  # set by `minimal-llm train`, so that its stages write into one record
+
+
+class _Phase(BaseModel):
+    state: str
+    started: datetime | None = None
+    seconds: float = 0.0
+    pid: int = 0
+    artifacts: dict[str, int] = {}
+
+
+class _Error(BaseModel):
+    phase: str
+    kind: str
+    exit_code: int
+    message: str
+    remedy: str
+
+
+class _Record(BaseModel):
+    """What those who read a record rely on: a crash or a flipped bit can leave other JSON."""
+
+    id: str
+    pid: int = 0
+    command: str
+    state: str
+    started: datetime
+    current_phase: str | None
+    phases: dict[Literal["download", "tokenizer", "train", "validate"], _Phase] = Field(min_length=len(STAGES))
+    error: _Error | None
 
 
 class StatusFile:
@@ -33,8 +63,13 @@ class StatusFile:
         self._record: dict[str, Any] = {}  # what this process wrote last, even if the disk refused it
 
     def read(self) -> dict[str, Any]:
-        """Return the record, empty if there is none or it cannot be read."""
-        return read_record(self._path)
+        """Return the record, empty if there is none or it is damaged."""
+        record = read_record(self._path)
+        try:
+            _Record.model_validate(record)
+        except ValueError:
+            return {}
+        return record
 
     def require_idle(self) -> None:
         """Raise ConfigurationError if another run is in progress: the record, and what it makes, are its own."""

@@ -13,10 +13,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
-from pydantic import ValidationError as PydanticError
 
 from minimal_llm.common.errors import TrainingError
-from minimal_llm.common.files import sha256_of_file, write_bytes, write_json
+from minimal_llm.common.files import read_sealed, sha256_of, write_bytes, write_sealed
 from minimal_llm.corpus.languages import Language
 from minimal_llm.tokenizer.tokenizer import REBUILD, Tokenizer
 
@@ -67,35 +66,33 @@ class TokenFiles:
 
 
 def write_tokens(folder: Path, meta: TokenMeta, ids: dict[Split, Ids]) -> None:
-    """Write both splits, then meta.json."""
-    for split in SPLITS:
-        write_bytes(_path(folder, split), ids[split].tobytes())
-    write_json(folder / "meta.json", meta.model_dump(mode="json"))
+    """Write both splits, then meta.json with the hashes of their files."""
+    contents = {split: ids[split].tobytes() for split in SPLITS}
+    for split, content in contents.items():
+        write_bytes(_path(folder, split), content)
+    hashes = {_hash_key(split): sha256_of(content) for split, content in contents.items()}
+    write_sealed(folder / "meta.json", {**meta.model_dump(mode="json"), **hashes})
 
 
 def read_tokens(folder: Path) -> TokenFiles:
     """Return the encoded corpus in a folder.
 
     Raises:
-        TrainingError: a file is missing or unreadable, its length differs from meta.json, or it contains an id outside
-            the vocabulary.
+        TrainingError: a file is missing, unreadable or damaged, its length differs from meta.json, or it contains an id
+            outside the vocabulary.
     """
+    path = folder / "meta.json"
     try:
-        meta = TokenMeta.model_validate_json((folder / "meta.json").read_bytes())
-        ids = {split: np.fromfile(_path(folder, split), dtype=DTYPE) for split in SPLITS}
+        record = read_sealed(path)
+        hashes = {split: str(record.pop(_hash_key(split), "")) for split in SPLITS}
+        meta = TokenMeta.model_validate(record)
+        contents = {split: _path(folder, split).read_bytes() for split in SPLITS}
     except OSError as error:
         raise _unusable(f"{error.filename} cannot be read: {error.strerror}") from error
-    except PydanticError as error:
-        raise _unusable(f"{folder / 'meta.json'} is not valid: {error}") from error
-    for split in SPLITS:
-        _check(_path(folder, split), ids[split], sum(span.tokens for span in meta.spans(split)), meta.vocab_size)
-    return TokenFiles(
-        meta=meta,
-        train=ids["train"],
-        val=ids["val"],
-        train_sha256=sha256_of_file(_path(folder, "train")),
-        val_sha256=sha256_of_file(_path(folder, "val")),
-    )
+    except ValueError as error:  # that of pydantic is one too
+        raise _unusable(f"{path} is damaged or from another version: {error}") from error
+    ids = {split: _decoded(_path(folder, split), contents[split], hashes[split], split, meta) for split in SPLITS}
+    return TokenFiles(meta, ids["train"], ids["val"], hashes["train"], hashes["val"])
 
 
 def decode_split(ids: Ids, tokenizer: Tokenizer) -> str:
@@ -104,11 +101,20 @@ def decode_split(ids: Ids, tokenizer: Tokenizer) -> str:
     return "\n".join(tokenizer.decode(segment.tolist()) for segment in np.split(ids, ends + 1) if len(segment))
 
 
-def _check(path: Path, ids: Ids, expected: int, vocab_size: int) -> None:
-    if len(ids) != expected:
-        raise _unusable(f"{path} contains {len(ids)} tokens, but its meta.json says {expected}")
-    if len(ids) and int(ids.max()) >= vocab_size:
-        raise _unusable(f"{path} contains token id {ids.max()}, but the vocabulary has only {vocab_size} entries")
+def _decoded(path: Path, content: bytes, sha256: str, split: Split, meta: TokenMeta) -> Ids:
+    size, expected = len(content) / DTYPE.itemsize, sum(span.tokens for span in meta.spans(split))
+    if size != expected:
+        raise _unusable(f"{path} contains {size:g} tokens, but its meta.json says {expected}")
+    ids = np.frombuffer(bytearray(content), dtype=DTYPE)  # a bytearray, because torch wants memory that it may write to
+    if len(ids) and int(ids.max()) >= meta.vocab_size:
+        raise _unusable(f"{path} contains token id {ids.max()}, but the vocabulary has only {meta.vocab_size} entries")
+    if sha256_of(content) != sha256:
+        raise _unusable(f"{path} is damaged: its hash is not the one in its meta.json")
+    return ids
+
+
+def _hash_key(split: Split) -> str:
+    return f"{split}_sha256"
 
 
 def _unusable(message: str) -> TrainingError:

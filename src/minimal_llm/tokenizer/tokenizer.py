@@ -25,7 +25,9 @@ class Tokenizer:
         """
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        except RuntimeError as error:
+            if not self._processor.vocab_size():  # it takes an empty file for a model
+                raise RuntimeError("an empty model")
+        except (RuntimeError, UnicodeDecodeError) as error:  # the latter from its own message, which quotes the bytes
             raise TokenizerError("these bytes are not a SentencePiece model", remedy=REBUILD) from error
         self.model = model
         self.sha256 = sha256_of(model)

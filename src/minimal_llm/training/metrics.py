@@ -8,7 +8,7 @@ from typing import Any
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.compute import Compute, cpu_name
 from minimal_llm.common.config import Config, flatten
-from minimal_llm.common.files import write_json, write_text
+from minimal_llm.common.files import write_json, write_sealed, write_text
 from minimal_llm.common.system import peak_memory_mb
 from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
 from minimal_llm.model.perplexity import measure_losses, total, unigram_loss
@@ -80,7 +80,7 @@ def write_results(
     """
     best = final["best_epoch"]
     history = [row | {"val_loss": final["val_loss"]} if row["epoch"] == best else row for row in progress.history]
-    write_json(
+    write_sealed(
         artifacts.training_metrics,
         {
             "run_id": run,

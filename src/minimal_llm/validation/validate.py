@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import Config
 from minimal_llm.common.errors import ValidationError
-from minimal_llm.common.files import read_json, write_bytes, write_json, write_text
+from minimal_llm.common.files import read_json, read_sealed, write_bytes, write_json, write_text
 from minimal_llm.common.system import physical_cores
 from minimal_llm.corpus.languages import LANGUAGES
 from minimal_llm.corpus.manifest import read_manifest
@@ -50,7 +50,7 @@ def validate(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
         CorpusError: the corpus manifest is missing or damaged.
         ValidationError: an artifact is missing, damaged or not finite; or a gate failed and validate.strict is set.
     """
-    training, speed = _read_record(inputs.training_metrics), _read_record(inputs.train_speed)
+    training, speed = _read(inputs.training_metrics, read_sealed), _read(inputs.train_speed, read_json)
     try:
         report, histograms = _measure(config, inputs, training, speed)
         page, plots = render_report(report), draw_report(report, histograms)
@@ -204,14 +204,14 @@ def _cost_summary(report: Report) -> dict[str, float]:
     }
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def _read(path: Path, reader: Callable[[Path], Any]) -> dict[str, Any]:
     """Return the content of a JSON file written by stage train.
 
     Raises:
         ValidationError: the file is missing or damaged.
     """
     try:
-        content = read_json(path)
+        content = reader(path)
         if not isinstance(content, dict):
             raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:

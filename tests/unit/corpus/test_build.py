@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import Books, DownloadConfig
 from minimal_llm.common.errors import ConfigurationError, CorpusError
-from minimal_llm.common.files import sha256_of
+from minimal_llm.common.files import read_sealed, sha256_of, write_sealed
 from minimal_llm.corpus.build import build_corpus
 from minimal_llm.corpus.gutenberg import Library
 from minimal_llm.corpus.manifest import read_corpus, read_manifest
@@ -194,7 +193,7 @@ def test_an_invalid_manifest_is_rejected(content: str | None, tmp_path: Path) ->
 
 def test_a_manifest_with_another_structure_is_rejected(tmp_path: Path) -> None:
     artifacts = build(tmp_path, source="primer")
-    good = json.loads(artifacts.corpus_manifest.read_text(encoding="utf-8"))
+    good = read_sealed(artifacts.corpus_manifest)
     changes: list[dict[str, Any]] = [
         {"extra": 1},
         {"documents": []},
@@ -202,8 +201,8 @@ def test_a_manifest_with_another_structure_is_rejected(tmp_path: Path) -> None:
         {"source": "x"},
     ]
     for change in changes:
-        artifacts.corpus_manifest.write_text(json.dumps(good | change), encoding="utf-8")
-        with pytest.raises(CorpusError):
+        write_sealed(artifacts.corpus_manifest, good | change)
+        with pytest.raises(CorpusError, match=next(iter(change))):
             read_manifest(artifacts.corpus_manifest)
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import TokenizerConfig
 from minimal_llm.common.errors import ConfigurationError, ValidationError
-from minimal_llm.common.files import write_json
+from minimal_llm.common.files import read_sealed, write_json, write_sealed
 from minimal_llm.export.export import CARD, FORMATS, export
 from minimal_llm.export.gguf import scaled_scores
 from minimal_llm.export.huggingface import halves_from_pairs
@@ -191,9 +191,9 @@ def test_the_card_shows_what_the_files_of_the_run_contain(data: Artifacts, tmp_p
 
 
 def test_the_card_lists_the_books_and_their_license(data: Artifacts, tmp_path: Path) -> None:
-    manifest = json.loads(data.corpus_manifest.read_text(encoding="utf-8"))
+    manifest = read_sealed(data.corpus_manifest)
     book = manifest["documents"][0] | {"title": "A | B", "author": "Lewis Carroll", "bytes": 149048}
-    write_json(data.corpus_manifest, manifest | {"source": "gutenberg", "documents": [book]})
+    write_sealed(data.corpus_manifest, manifest | {"source": "gutenberg", "documents": [book]})
     text = card(data, tmp_path / "out")
     assert "| A \\| B | Lewis Carroll | en | 149,048 |" in text
     assert "public domain in the United States" in text

@@ -20,6 +20,7 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 
 from minimal_llm import __version__
 from minimal_llm.export.source import Source, layer_weights
+from minimal_llm.inference.onnx_checksum import with_checksum
 from minimal_llm.model.transformer import NORM_EPSILON, ROPE_BASE, Architecture
 
 OPSET = 23  # the first with RMSNormalization, RotaryEmbedding and Attention; ONNX Runtime 1.24 takes an empty past
@@ -95,7 +96,7 @@ def as_files(model: ModelProto, source: Source) -> dict[str, bytes]:
     """Check a model, and return it and the tokenizer as the files of an export."""
     checker.check_model(model, full_check=True)
     return {
-        "model.onnx": model.SerializeToString(deterministic=True),
+        "model.onnx": with_checksum(model.SerializeToString(deterministic=True)),
         "tokenizer.model": source.tokenizer.model,
     }
 
