@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 COUNTS = ROOT / "docs" / "reference" / "campaign.json"
 DOCUMENT = ROOT / "docs" / "RELIABILITY.md"
-BEGIN, END = "<!-- counts: scripts/reliability.py -->", "<!-- end of counts -->"
+HEADING = "| What was tried | Times | What happened |\n| --- | ---: | --- |"
 
 Rows = list[dict[str, Any]]  # {"area", "fault", "outcome", "rounds"}
 
@@ -61,13 +61,14 @@ def replaced(rows: Rows, counted: Iterable[dict[str, Any]]) -> Rows:
 
 def with_table(text: str, rows: Rows) -> str:
     """Return the document with its table made from these rows."""
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table(rows)}\n{END}{rest.partition(END)[2]}"
+    before, _, rest = text.partition(HEADING)
+    _, _, after = rest.partition("\n\n")
+    return f"{before}{table(rows)}\n\n{after}"
 
 
 def table(rows: Rows) -> str:
     """Return one Markdown table: a heading row and a sum per area."""
-    lines = ["| What was tried | Times | What happened |", "| --- | ---: | --- |"]
+    lines = [HEADING]
     for area in sorted({row["area"] for row in rows}):
         mine = [row for row in rows if row["area"] == area]
         lines.append(f"| **{area}** | **{sum(row['rounds'] for row in mine):,}** | |")

@@ -92,13 +92,6 @@ def rounds(finished: Clone, folder: Path, stage: str, victim: str, number: int, 
     return kills
 
 
-def test_what_was_killed_at_a_random_moment_ends_like_a_run_that_was_not(
-    first_clone: Clone, tmp_path: Path, random: Random, count: Count
-) -> None:
-    kills = rounds(first_clone, tmp_path, "train", "everything", 1, random)
-    count(AREA, f"kill -9 of {VICTIMS['everything']}, in stage train", TOLD, kills)
-
-
 TOLD = "the next make train ends with the files and the dvc.lock of an undisturbed run"
 
 

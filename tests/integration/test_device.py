@@ -108,7 +108,7 @@ def test_a_damaged_or_foreign_file_and_another_tokenizer_are_refused(
     folder = copy_folder(exported / "onnx", tmp_path)
     whole = (folder / "model.onnx").read_bytes()
     (folder / "model.onnx").write_bytes(whole[: len(whole) // 2])
-    assert "is not a model exported by this project" in refusal(capsys, folder)
+    assert "is damaged or not a model exported by this project" in refusal(capsys, folder)
     (folder / "model.onnx").write_bytes(whole)
     (folder / "tokenizer.model").write_bytes(b"other")
     assert "was trained with tokenizer" in refusal(capsys, folder)

@@ -12,7 +12,8 @@ import pytest
 
 from minimal_llm.common.config import load_config
 from minimal_llm.common.files import size_of
-from minimal_llm.pipeline.disk_estimate import FINISHED_RUNS_KEPT, checkpoint_mb, disk_needed_mb
+from minimal_llm.common.unfinished_runs import KEPT_FINISHED
+from minimal_llm.pipeline.disk_estimate import checkpoint_mb, disk_needed_mb
 from minimal_llm.pipeline.memory_estimate import stages_memory_mb
 from tests.support.clone import Clone
 from tests.support.stages import ROOT, clean_environment
@@ -28,7 +29,8 @@ ESTIMATES = {"download": "download", "tokenizer": "tokenizer", "train": "trainin
 def test_a_run_takes_no_more_disk_than_the_check_before_it_asks_for(trained: Clone) -> None:
     config = load_config(trained.folder / "params.yaml")
     used = sum(size_of(trained.folder / name) for name in ("data", ".dvc/cache")) / 1e6
-    spare = (FINISHED_RUNS_KEPT + 1) * checkpoint_mb(config)  # of runs before it, and one that is being written
+    # of runs before it, of this run until it is complete, and one that is being written
+    spare = (KEPT_FINISHED + config.train.keep_checkpoints + 1) * checkpoint_mb(config)
     assert used <= disk_needed_mb(config) <= 1.4 * used + spare
 
 

@@ -82,6 +82,7 @@ def test_an_example_that_fails_leaves_the_experiment_that_was_there(clone: Clone
     assert experiments(clone) == before
 
 
+@pytest.mark.long
 def test_resume_shows_equal_bytes_after_a_stop(clone: Clone) -> None:
     printed = clone.run("make", "example", "NAME=resume", "EPOCHS=1", limit=LIMIT_SECONDS)
     assert "exit code 130: interrupted and saved" in printed

@@ -137,7 +137,7 @@ def test_failed_and_killed_experiments_are_named_with_their_reasons(clone: Clone
 
 def test_an_invalid_grid_is_refused_before_anything_runs(clone: Clone) -> None:
     printed = Sweep(clone, {"train.dropout": [0.1, 1.5]}).end(2)
-    assert "train.dropout = 1.5: it should be at least 0 and below 1" in printed
+    assert "train.dropout = 1.5: it should be at least 0 and at most 0.99" in printed
     assert "runs/grid.yaml" in printed
     assert "Error 1" in printed
     assert "starting" not in printed

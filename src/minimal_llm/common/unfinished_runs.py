@@ -16,6 +16,7 @@ from minimal_llm.common.errors import TrainingError
 from minimal_llm.common.files import read_record, write_json
 
 FINISHED = "finished"  # the file that marks a run as complete
+KEPT_FINISHED = 3  # last checkpoints of other complete runs: DVC may not have recorded one that was trained in parallel
 # How often checkpoints are written, and how many are kept, does not affect the result of a run.
 SHAPES_NO_RESULT = frozenset(
     {"train.checkpoint_every_epochs", "train.checkpoint_every_seconds", "train.keep_checkpoints"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minimal_llm.common.config import Config
+from minimal_llm.common.unfinished_runs import KEPT_FINISHED
 from minimal_llm.pipeline.memory_estimate import corpus_mb, token_estimate, weights_mb
 
-FINISHED_RUNS_KEPT = 3  # with their last checkpoint
 LAST_BOOKS_MB = 5  # of a download: of the last book in each language, only a part is used
 RAW_BOOK = 1.3  # times the text that is used of a book: the licence, line ends, what else is cleaned away
 
@@ -25,7 +25,7 @@ def sweep_disk_mb(at_once: Sequence[Config], all_of_them: Sequence[Config]) -> f
     texts = {(each.download, each.split, each.tokenizer): text_mb(each) for each in all_of_them}
     cached = sum(texts.values()) + sum(2 * weights_mb(each) for each in all_of_them)
     folders = sum(text_mb(each) + 2 * weights_mb(each) for each in at_once)
-    kept = FINISHED_RUNS_KEPT * max(map(checkpoint_mb, all_of_them))
+    kept = KEPT_FINISHED * max(map(checkpoint_mb, all_of_them))
     return max(map(books_mb, all_of_them)) + cached + folders + kept + sum(map(checkpoints_mb, at_once))
 
 

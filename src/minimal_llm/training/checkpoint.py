@@ -21,10 +21,8 @@ import torch
 from minimal_llm.common.artifacts import DATA, Artifacts
 from minimal_llm.common.errors import TrainingError, ValidationError
 from minimal_llm.common.files import read_record, write_bytes, write_json, write_text
-from minimal_llm.common.unfinished_runs import FINISHED, lock_run
+from minimal_llm.common.unfinished_runs import FINISHED, KEPT_FINISHED, lock_run
 from minimal_llm.model.model_file import RETRAIN, load_tensors, to_bytes
-
-KEPT_FINISHED = 3  # beside the own one: DVC may not have recorded one that was trained in parallel
 
 
 @dataclass
@@ -137,10 +135,9 @@ class Checkpoints:
             if step not in keep_steps:
                 paths[step].unlink()
 
-    def finish(self, last_step: int, speed: Mapping[str, Any]) -> None:
-        """Mark the run as complete, with the only result that its last checkpoint lacks; delete earlier checkpoints."""
+    def finish(self, speed: Mapping[str, Any]) -> None:
+        """Mark the run as complete, with the only result that its last checkpoint lacks."""
         write_json(self._mark, speed)
-        self.prune(1, last_step, set())
 
     def finished_speed(self) -> dict[str, Any]:
         """Return what `finish` was given; empty if the run is not complete."""
@@ -151,11 +148,18 @@ class Checkpoints:
         self._mark.unlink(missing_ok=True)
 
     def clear_finished(self) -> None:
-        """Delete all other completed runs but the latest KEPT_FINISHED, and those that a process is writing again."""
+        """Delete all other completed runs except the last checkpoints of the latest KEPT_FINISHED.
+
+        A run stays as it is while a process writes its results again.
+        """
         marks = [mark for mark in self._root.glob(f"*/{FINISHED}") if mark != self._mark]
-        for mark in sorted(marks, key=_written_at, reverse=True)[KEPT_FINISHED:]:
+        for age, mark in enumerate(sorted(marks, key=_written_at, reverse=True)):
             with suppress(TrainingError), lock_run(mark.parent):
-                shutil.rmtree(mark.parent, ignore_errors=True)
+                if age >= KEPT_FINISHED:
+                    shutil.rmtree(mark.parent, ignore_errors=True)
+                else:
+                    for earlier in sorted(mark.parent.glob("step_*.pt"))[:-1]:
+                        earlier.unlink()
 
     def _load(self, path: Path) -> State:
         content = load_tensors(path)

@@ -25,6 +25,11 @@ from minimal_llm.training.metrics import final_metrics, speed_metrics, write_res
 from minimal_llm.training.step import architecture_of, copy_weights
 from minimal_llm.training.trainer import Trainer
 
+WRITTEN_AGAIN = (
+    "This run finished earlier; writing its results again from {folder}, without training. "
+    "To train it again, delete this folder."
+)
+
 
 def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Train on the token files in `inputs`; write the model and its metrics to `outputs`.
@@ -59,10 +64,7 @@ def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
             checkpoints.reopen()  # the last checkpoint of a finished run was damaged
         speed = checkpoints.finished_speed()
         if speed:
-            print(
-                f"This run finished earlier; writing its results again from {checkpoints.folder}, without training. "
-                "To train it again, delete this folder."
-            )
+            print(WRITTEN_AGAIN.format(folder=checkpoints.folder))
         elif resumed:
             print(resumption(trainer.progress.epoch, trainer.progress.step, trainer.progress.kernels))
         elif notice := unresumed(root, run, compute):
@@ -73,7 +75,7 @@ def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
         final = final_metrics(trainer.model.cpu(), tokens, trainer.progress, identity["init_from_sha256"])
         if not speed:
             speed = speed_metrics(compute, trainer.progress, batches.steps * batches.tokens_per_step)
-            checkpoints.finish(trainer.global_step, speed)
+            checkpoints.finish(speed)
         save_model(outputs.best_model, trainer.model, tokenizer.sha256, trainer.best_weights)
         save_model(outputs.final_model, trainer.model, tokenizer.sha256, final_weights)
         write_results(outputs, config, tokens, run, trainer.progress, final)

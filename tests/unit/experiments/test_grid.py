@@ -60,7 +60,10 @@ def test_threads_make_no_new_experiment_unless_the_grid_sets_them(tmp_path: Path
         ("train.epoch: [1, 2]", "train.epoch = 1: there is no such parameter"),
         ("tran.epochs: [1]\n", "tran"),
         ("train.epochs: [0, 1]", "train.epochs = 0: it should be at least 1 and at most 100"),
-        ("train.dropout: [0.1, 1.5]\ntrain.epochs: [0, 1]", "train.dropout = 1.5: it should be at least 0 and below 1"),
+        (
+            "train.dropout: [0.1, 1.5]\ntrain.epochs: [0, 1]",
+            "train.dropout = 1.5: it should be at least 0 and at most 0.99",
+        ),
         ("model.heads: [4, 7]", "model.heads is 7, which does not divide model.d_model"),
     ],
 )

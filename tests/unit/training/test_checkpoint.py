@@ -97,7 +97,7 @@ def test_of_completed_runs_the_own_one_the_latest_and_those_at_work_are_kept_and
     finished = [Checkpoints(tmp_path, f"{number}" * 32) for number in range(1, 7)]
     for age, run in enumerate(finished):
         run.save(state(1), 1)
-        run.finish(1, {"total_seconds": age})
+        run.finish({"total_seconds": age})
         os.utime(run.folder / "finished", (age, age))
     with finished[1].lock():
         finished[0].clear_finished()
@@ -107,12 +107,15 @@ def test_of_completed_runs_the_own_one_the_latest_and_those_at_work_are_kept_and
     assert newest_step(unfinished) == 1
 
 
-def test_a_completed_run_keeps_its_last_checkpoint_only(tmp_path: Path) -> None:
+def test_a_completed_run_keeps_its_last_checkpoint_only_once_another_run_starts(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 1, 2, 3)
     assert checkpoints.finished_speed() == {}
-    checkpoints.finish(3, {"total_seconds": 1.5})
-    assert steps(checkpoints) == [3]
+    checkpoints.finish({"total_seconds": 1.5})
     assert checkpoints.finished_speed() == {"total_seconds": 1.5}
+    checkpoints.clear_finished()
+    assert steps(checkpoints) == [1, 2, 3]
+    Checkpoints(tmp_path, "another").clear_finished()
+    assert steps(checkpoints) == [3]
 
 
 def test_experiments_in_a_copy_of_the_repository_use_the_checkpoints_of_the_original(
