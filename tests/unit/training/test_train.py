@@ -63,10 +63,11 @@ def test_a_run_killed_before_it_was_marked_as_finished_is_not_trained_again(
     assert "Resuming from epoch 2, step 0" in capsys.readouterr().out
 
 
-def test_without_its_last_checkpoint_a_finished_run_is_trained_again(
+def test_without_an_intact_checkpoint_a_finished_run_is_trained_again(
     finished: tuple[Path, dict[str, bytes]], tmp_path: Path
 ) -> None:
     folder = copy_folder(finished[0], tmp_path)
-    checkpoints(folder)[0].write_bytes(b"damaged")
+    for checkpoint in checkpoints(folder):
+        checkpoint.write_bytes(b"damaged")
     assert run(folder)["best_model.pt"] == finished[1]["best_model.pt"]
     assert trained_epochs(folder) == 4
