@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random as randomness
-import runpy
-import signal
 import socket
-import sys
 import threading
 import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +18,7 @@ import pytest
 
 from tests.support.books import story
 from tests.support.campaign import Count
-from tests.support.stages import ROOT, run_stage
+from tests.support.stages import run_here, run_stage
 
 ENGLISH, SPANISH = story("en", 12), story("es", 12)
 TEXT = "\n\n".join([*ENGLISH, *SPANISH])
@@ -52,18 +48,12 @@ class Download:
         for name, content in EARLIER.items():
             (self.folder / name).write_bytes(content)
         before = sorted(self.root.rglob("*"))
-        command = ["download.py", "--data-dir", str(self.folder), "--corpus-path", str(path)]
-        with self.monkeypatch.context() as patch, signals_kept():
-            patch.setattr(sys, "argv", command)
-            patch.setattr(sys, "stderr", sys.stderr)  # the stage replaces it
-            patch.chdir(ROOT)
-            with pytest.raises(SystemExit) as ended:
-                runpy.run_path(str(ROOT / "stages" / "download.py"), run_name="__main__")
+        code = run_here("download", "--data-dir", str(self.folder), "--corpus-path", str(path))
         printed = "".join(self.capsys.readouterr())
         assert "Traceback" not in printed
         written = {str(path.relative_to(self.root)) for path in set(self.root.rglob("*")) - set(before)}
         assert written <= {"data/pipeline_status.json"}
-        return ended.value.code, printed
+        return code, printed
 
     def refused(self, path: str | Path, reason: str) -> None:
         """Check that the file is refused for this reason, and that the earlier corpus is as it was."""
@@ -87,16 +77,6 @@ class Download:
             assert all(lines[document["first_line"] - 1 : document["last_line"]])
         assert sum(document["paragraphs"] for document in manifest["documents"]) == sum(map(bool, lines))
         return [line for line in lines if line]
-
-
-@contextmanager
-def signals_kept() -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 @pytest.fixture

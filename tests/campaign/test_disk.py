@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import pytest
 from tests.support.campaign import Count
 from tests.support.clone import Clone, needs_venv
 from tests.support.disturbed_runs import ALL_STAGES, VOLATILE, assert_equal_results, before, start
-from tests.support.stages import ROOT, TINY, clean_environment, copy_folder, run_stage, succeed
+from tests.support.stages import copy_folder, run_stage, succeed
 
 AREA = "Disk"
 CODES = {"download": 2, "tokenizer": 3, "train": 4, "validate": 5}
@@ -121,31 +120,15 @@ def test_a_limit_on_the_size_of_files_is_told_like_a_full_disk(
     earlier = contents(folder)
     limits = ("50000", "20000") if stage == "validate" else ("50000",)
     for limit in limits:
-        done = run_limited(stage, folder, limit)
-        assert_told(
-            done, stage, "File too large", Path(tempfile.gettempdir())
-        )  # exports are measured in a folder there
+        done = run_stage(stage, folder, under=["prlimit", f"--fsize={limit}"])
+        in_exports = Path(tempfile.gettempdir())  # where exports are measured
+        assert_told(done, stage, "File too large", in_exports)
         assert "ulimit -f" in done.stderr or stage == "train"
         assert contents(folder) == earlier
     succeed(run_stage(stage, folder))
     assert contents(folder) == earlier
     told = f"exit {CODES[stage]}, names the file; earlier results intact"
     count(AREA, f"ulimit -f in stage {stage}", told, len(limits))
-
-
-def run_limited(stage: str, folder: Path, limit: str) -> subprocess.CompletedProcess[str]:
-    """Run a stage that may not write files of more than `limit` bytes."""
-    command = [sys.executable, str(ROOT / "stages" / f"{stage}.py"), "--data-dir", str(folder), *TINY[stage]]
-    return subprocess.run(
-        ["prlimit", f"--fsize={limit}", *command],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=clean_environment(),
-        check=False,
-        stdin=subprocess.DEVNULL,
-        timeout=300,
-    )
 
 
 @pytest.mark.long

@@ -6,7 +6,6 @@ import os
 import pty
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 from random import Random
@@ -19,6 +18,7 @@ import yaml
 from minimal_llm.common.live_log import read_events
 from tests.support.campaign import Count
 from tests.support.clone import Clone, needs_venv
+from tests.support.disturbed_runs import start
 from tests.support.training_runs import checkpoints, outcome, wait_until
 
 pytestmark = needs_venv
@@ -46,20 +46,6 @@ def untrained(first_clone: Clone, folder: Path, **train: Any) -> Clone:
     return clone
 
 
-def start(clone: Clone, *command: str) -> subprocess.Popen[str]:
-    """A command in a session of its own."""
-    return subprocess.Popen(
-        command,
-        cwd=clone.folder,
-        env=clone.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def trainer(clone: Clone) -> int:
     """The PID of the stage that trains in a clone, after it has begun to."""
     return int(next((clone.folder / "data" / "checkpoints").glob("*/pid")).read_text(encoding="ascii"))
@@ -79,7 +65,7 @@ def test_a_finished_training_survives_the_death_of_dvc_at_any_moment_before_it_i
 ) -> None:
     for number in range(rounds):
         clone = untrained(first_clone, tmp_path / str(number))
-        process = start(clone, "dvc", "repro", "train")
+        process = start(clone, "dvc", "repro", "train").process
         wait_until(lambda: events(clone, "end"), process)  # noqa: B023
         time.sleep(random.uniform(0.0, 2.0))
         if number % 2:
@@ -145,7 +131,7 @@ def test_training_whose_terminal_is_closed_saves_and_the_next_run_resumes(
     assert (status["state"], status["error"]["exit_code"]) == ("interrupted", 130)
     assert "progress is saved" in status["error"]["message"]
     saved = int(checkpoints(clone.folder / "data")[-1].stem.removeprefix("step_"))
-    process = start(clone, "python", "stages/train.py")
+    process = start(clone, "python", "stages/train.py").process
     wait_until(lambda: events(clone, "start") == 2, process)
     wait_until(lambda: int(checkpoints(clone.folder / "data")[-1].stem.removeprefix("step_")) > saved, process)
     process.kill()
@@ -171,7 +157,7 @@ def test_a_second_run_is_refused_and_leaves_the_record_and_the_checkpoints_of_th
     first_clone: Clone, tmp_path: Path, count: Count
 ) -> None:
     clone = untrained(first_clone, tmp_path / "clone", epochs=60)
-    first = start(clone, "make", "train")
+    first = start(clone, "make", "train").process
     wait_until(lambda: checkpoints(clone.folder / "data"), first)
     before = clone.json("pipeline_status.json")
     assert before["state"] == "running"
@@ -215,7 +201,7 @@ def test_an_example_that_is_killed_keeps_the_experiment_of_its_earlier_run(
     with (clone.folder / "src" / "minimal_llm" / "training" / "step.py").open("a", encoding="utf-8") as source:
         source.write("# another line\n")
     earlier = events(clone, "start")
-    process = start(clone, *words)
+    process = start(clone, *words).process
     wait_until(lambda: events(clone, "start") > earlier, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-import runpy
 import shutil
-import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +24,7 @@ from tests.support.mirror_server import (
     mirror,
     status,
 )
-from tests.support.stages import ROOT
+from tests.support.stages import run_here
 
 RAW = synthetic_book("en", 60).raw
 SPANISH = synthetic_book("es", 60).raw
@@ -77,28 +74,19 @@ class Download:
     def outcome(self, *mirrors: str, limits: Limits, fallback: bool = True) -> tuple[object, str]:
         """Return the exit code of the stage and what it prints, after checking that it ended soon."""
         self.clock.slept.clear()
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         flags = "--source gutenberg --books-en 11 --books-es 12 --megabytes-per-language 0.01 --primer-megabytes 0.1 "
         flags += f"--offline-fallback {str(fallback).lower()}"
         began = time.monotonic()
-        try:
-            with self.monkeypatch.context() as patched:
-                patched.chdir(ROOT)
-                patched.setenv("GUTENBERG_MIRRORS", ",".join(mirrors))
-                patched.setattr(gutenberg, "Limits", lambda: limits)
-                patched.setattr(config, "read_params", read_params)
-                patched.setattr(os, "fsync", lambda _: None)
-                patched.setattr(sys, "argv", ["download.py", "--data-dir", str(self.folder), *flags.split()])
-                patched.setattr(sys, "stderr", sys.stderr)
-                with pytest.raises(SystemExit) as ended:
-                    runpy.run_path("stages/download.py", run_name="__main__")
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        with self.monkeypatch.context() as patched:
+            patched.setenv("GUTENBERG_MIRRORS", ",".join(mirrors))
+            patched.setattr(gutenberg, "Limits", lambda: limits)
+            patched.setattr(config, "read_params", read_params)
+            patched.setattr(os, "fsync", lambda _: None)
+            code = run_here("download", "--data-dir", str(self.folder), *flags.split())
         shown = self.capsys.readouterr()
         assert time.monotonic() - began < BOUND
         assert not list(self.folder.rglob("*.tmp"))
-        return ended.value.code, shown.out + shown.err
+        return code, shown.out + shown.err
 
 
 read_params = functools.cache(config.read_params)

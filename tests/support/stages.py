@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import runpy
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY_FLAGS = {
@@ -26,11 +31,30 @@ def clean_environment() -> dict[str, str]:
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def run_stage(stage: str, folder: Path, *flags: str, tiny: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a stage script on a folder as a user does, small unless told otherwise."""
+def run_here(stage: str, *flags: str) -> object:
+    """Run a stage script in this process, for what is cheap or has to be replaced; return its exit code."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [f"stages/{stage}.py", *flags])
+            patch.setattr(sys, "stderr", sys.stderr)  # the stage replaces it
+            patch.setattr(sys, "stdout", sys.stdout)
+            patch.chdir(ROOT)
+            with pytest.raises(SystemExit) as ended:
+                runpy.run_path(f"stages/{stage}.py", run_name="__main__")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return ended.value.code
+
+
+def run_stage(
+    stage: str, folder: Path, *flags: str, tiny: bool = True, under: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a stage script on a folder as a user does, small unless told otherwise, perhaps under another program."""
     command = [sys.executable, str(ROOT / "stages" / f"{stage}.py"), "--data-dir", str(folder)]
     return subprocess.run(
-        [*command, *(TINY[stage] if tiny else []), *flags],
+        [*under, *command, *(TINY[stage] if tiny else []), *flags],
         capture_output=True,
         text=True,
         cwd=ROOT,

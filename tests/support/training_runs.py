@@ -76,7 +76,7 @@ def torn_writes(folder: Path) -> list[Path]:
     return list(folder.glob("checkpoints/*/.step_*.tmp"))
 
 
-def wait_until(happened: Callable[[], object], process: subprocess.Popen[str], pause: float = 0.01) -> None:
+def wait_until(happened: Callable[[], object], process: subprocess.Popen[Any], pause: float = 0.01) -> None:
     """Wait for something that a running process should cause. If it ends or takes too long, kill it and fail."""
     deadline = time.monotonic() + 90
     while not happened():

@@ -15,7 +15,7 @@ import torch
 
 from minimal_llm.common.config import TrainConfig
 from minimal_llm.common.errors import TrainingError
-from minimal_llm.common.system import compiler_problem, physical_cores, worth_compiling
+from minimal_llm.common.system import compiler_problem, cpu_property, physical_cores, worth_compiling
 
 Precision = Literal["fp32", "bf16"]
 
@@ -113,9 +113,4 @@ def has_bf16_units(device: str = "cpu") -> bool:
 
 def cpu_name() -> str:
     """Return the model name of the CPU as the operating system reports it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return cpu_property("model name") or platform.processor() or platform.machine()

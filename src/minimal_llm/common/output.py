@@ -16,10 +16,8 @@ class LastingStream:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # into one file, lines of stdout must not come after later ones of stderr
-            stream.reconfigure(line_buffering=True)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # in one file, lines of stdout come before later ones of stderr
 
     def write(self, text: str) -> int:
         """Write text; return its length."""

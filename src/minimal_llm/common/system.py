@@ -45,6 +45,12 @@ def has_bf16_flags() -> bool:
     return re.search(r"\b(avx512_bf16|amx_tile)\b", _read(CPU_INFO)) is not None
 
 
+def cpu_property(name: str) -> str:
+    """Return what Linux says of the first core, such as its `model name`; "" where it does not say it."""
+    found = re.search(rf"^{name}\s*:(.*)", _read(CPU_INFO), re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
 def compiler_problem() -> str | None:
     """Return why torch.compile would not work on this machine, or None. Does not compile anything."""
     compiler = os.environ.get("CXX", "g++")

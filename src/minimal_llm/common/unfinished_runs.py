@@ -53,10 +53,15 @@ def unfinished_runs(root: Path, config: Config) -> list[UnfinishedRun]:
     """Return the unfinished runs with these parameters, most advanced first."""
     found = []
     for folder, steps_per_epoch in _runs(root, config):
-        steps = [int(path.stem.removeprefix("step_")) for path in folder.glob("step_*.pt")]
+        steps = checkpoint_files(folder)
         if steps and not (folder / FINISHED).exists():
             found.append(UnfinishedRun(folder, max(steps) / steps_per_epoch, config.train.epochs))
     return sorted(found, key=lambda run: run.epochs_done, reverse=True)
+
+
+def checkpoint_files(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints of a run by the number of steps that they were written after."""
+    return {int(path.stem.removeprefix("step_")): path for path in folder.glob("step_*.pt")}
 
 
 def finished_runs(root: Path, config: Config) -> list[Path]:

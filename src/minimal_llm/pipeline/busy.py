@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 
+from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.errors import ConfigurationError, MinimalLlmError
-from minimal_llm.common.files import read_record
+from minimal_llm.pipeline.status import StatusFile
 
 try:
     import fcntl
@@ -52,12 +53,14 @@ def _lock(descriptor: int) -> bool:
 
 
 @contextmanager
-def sole_run(data: Path) -> Iterator[None]:
+def sole_run(artifacts: Artifacts) -> Iterator[None]:
     """Keep others from running the pipeline in this clone, or deleting its results, during the block.
 
     Raises:
-        ConfigurationError: another one does, or a stage that outlived one is at work in the folder `data`.
+        ConfigurationError: another one does, or a stage that outlived one is at work in the folder of the artifacts.
     """
+    status = StatusFile(artifacts.status)
+    status.require_idle()
     try:
         RUN.parent.mkdir(parents=True, exist_ok=True)
         RUN.touch()
@@ -69,7 +72,7 @@ def sole_run(data: Path) -> Iterator[None]:
         if not free:
             raise refusal(RUN.read_text(encoding="ascii").strip() or "unknown", "is running the pipeline")
         RUN.write_text(f"{os.getpid()}\n", encoding="ascii")
-        _require_no_stage(data)
+        _require_no_stage(artifacts.root, status)
         _require_no_dvc()
         yield
 
@@ -92,12 +95,12 @@ def stage_refusal(
     return refusal(pid, f"is running stage {phase or 'unknown'} in {data}", error)
 
 
-def _require_no_stage(data: Path) -> None:
+def _require_no_stage(data: Path, status: StatusFile) -> None:
     if not data.is_dir():
         return
     with held(data) as free:
         if not free:
-            raise stage_refusal(data, read_record(data / "pipeline_status.json"))
+            raise stage_refusal(data, status.read())
 
 
 def _require_no_dvc() -> None:

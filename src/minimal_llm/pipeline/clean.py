@@ -12,7 +12,6 @@ from minimal_llm.common.config import load_config
 from minimal_llm.common.files import readable_size, size_of
 from minimal_llm.pipeline.busy import sole_run
 from minimal_llm.pipeline.commands import git
-from minimal_llm.pipeline.status import StatusFile
 
 CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache")
 
@@ -23,9 +22,8 @@ def clean() -> int:
     Raises:
         ConfigurationError: a run is in progress.
     """
-    StatusFile(Artifacts().status).require_idle()
-    delete(map(Path, CACHES))
-    with sole_run(Artifacts().root):
+    with sole_run(Artifacts()):
+        delete(map(Path, CACHES))
         _ask_group_by_group()
     return 0
 

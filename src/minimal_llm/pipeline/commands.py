@@ -23,10 +23,7 @@ def run_stages(command: Sequence[str], environment: Mapping[str, str] | None = N
     Return the exit code, which is 128 + N for a command that signal N killed, as in a shell.
     """
     print(f"$ {shlex.join(command)}", flush=True)
-    variables = {
-        **(os.environ if environment is None else environment),
-        "PYTHONUNBUFFERED": "1",
-    }  # DVC's lines in order
+    variables = {**(os.environ if environment is None else environment), "PYTHONUNBUFFERED": "1"}  # lines in order
     with_dvc = command[0] == "dvc"
     told: set[int] = set()
     with catch_signals() as stop:

@@ -35,16 +35,14 @@ def run_pipeline(overrides: Mapping[str, Any], resume: bool | None = None, exper
     """
     config = load_config(overrides=overrides)
     artifacts = Artifacts(tokenizer_name=config.tokenizer.name)
-    status = StatusFile(artifacts.status)
-    status.require_idle()
-    drop_dangling(artifacts.input_links)
-    require(run_checks(config, artifacts))
-    with sole_run(artifacts.root):
+    with sole_run(artifacts):
+        drop_dangling(artifacts.input_links)
+        require(run_checks(config, artifacts))
         _settle_unfinished_run(unfinished_runs(artifacts.checkpoints, config), resume)
         if resume is False:
             discard(finished_runs(artifacts.checkpoints, config))
         forget_changed(config, artifacts)
-        return _run(config, overrides, experiment, status)
+        return _run(config, overrides, experiment, StatusFile(artifacts.status))
 
 
 def _run(config: Config, overrides: Mapping[str, Any], experiment: str, status: StatusFile) -> int:

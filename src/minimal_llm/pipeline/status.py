@@ -188,7 +188,7 @@ def process_lives(entry: Mapping[str, Any]) -> bool:
 def _orphaned(phase: str, pid: int) -> Interrupted:
     return Interrupted(
         f"DVC has ended, but its stage {phase} (pid {pid}) is still at work",
-        remedy=f"wait for it (make watch), or stop it: kill {pid}; then make train goes on from there",
+        remedy=f"wait for it (make watch), or stop it: kill {pid}; then make train resumes",
     )
 
 

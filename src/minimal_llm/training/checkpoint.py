@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from minimal_llm.common.artifacts import DATA, Artifacts
+from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.errors import TrainingError, ValidationError
 from minimal_llm.common.files import read_record, write_bytes, write_json, write_text
-from minimal_llm.common.unfinished_runs import FINISHED, KEPT_FINISHED, lock_run
+from minimal_llm.common.unfinished_runs import FINISHED, KEPT_FINISHED, checkpoint_files, lock_run
 from minimal_llm.model.model_file import RETRAIN, load_tensors, to_bytes
 
 
@@ -63,10 +63,7 @@ def checkpoint_root(outputs: Artifacts) -> Path:
     `dvc exp run --temp` and the experiment queue work in a temporary copy of the repository. DVC_ROOT points to the
     original repository even there, and checkpoints go there to outlive the copy.
     """
-    parent = os.environ.get("DVC_ROOT")
-    if parent is None or outputs.root != DATA:
-        return outputs.checkpoints
-    return Path(parent) / outputs.checkpoints
+    return Path(os.environ["DVC_ROOT"]) / outputs.checkpoints if outputs.in_pipeline else outputs.checkpoints
 
 
 class Checkpoints:
@@ -130,7 +127,7 @@ class Checkpoints:
 
         Checkpoints after `last_step` were skipped as damaged when the run resumed, so they do not count as recent.
         """
-        paths = {int(path.stem.removeprefix("step_")): path for path in self.folder.glob("step_*.pt")}
+        paths = checkpoint_files(self.folder)
         for step in sorted(step for step in paths if step <= last_step)[:-newest]:
             if step not in keep_steps:
                 paths[step].unlink()

@@ -18,7 +18,7 @@ from minimal_llm.common.compute import Compute
 from minimal_llm.common.config import Config
 from minimal_llm.common.errors import TrainingError
 from minimal_llm.common.files import read_record, sha256_of_file
-from minimal_llm.common.unfinished_runs import run_parameters
+from minimal_llm.common.unfinished_runs import FINISHED, checkpoint_files, run_parameters
 from minimal_llm.tokenizer.token_files import TokenFiles
 
 CLONE = Path(__file__).resolve().parents[3]  # the repository of the running code, which may be a copy made by DVC
@@ -85,9 +85,9 @@ def unresumed(root: Path, run: str, compute: Compute) -> str:
     for folder in sorted(root.glob("*")):
         record = read_record(folder / "run.json")
         theirs = record.get("compute", ours)
-        if record.get("run_id") != run or theirs == ours or (folder / "finished").exists():
+        if record.get("run_id") != run or theirs == ours or (folder / FINISHED).exists():
             continue
-        if steps := [int(path.stem.removeprefix("step_")) for path in folder.glob("step_*.pt")]:
+        if steps := checkpoint_files(folder):
             changed = {key: value for key, value in theirs.items() if ours.get(key) != value}
             differences = ", ".join(f"{key} {value} there, {ours.get(key)} here" for key, value in changed.items())
             flags = " ".join(f"-S {_setting(key, value)}" for key, value in changed.items())

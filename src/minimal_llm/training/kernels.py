@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from pathlib import Path
 
 import torch
 
 from minimal_llm.common.compute import Compute
+from minimal_llm.common.system import cpu_property
 from minimal_llm.model.loss import linear_cross_entropy
 from minimal_llm.model.transformer import Architecture, TinyTransformer
 
@@ -66,13 +66,8 @@ def _processor() -> list[str]:
         "AMX": torch.cpu._is_amx_tile_supported(),
     }
     present = [name for name, supported in units.items() if supported]
-    return [*_vendor(), torch.backends.cpu.get_cpu_capability(), *present]
-
-
-def _vendor() -> list[str]:
-    cpuinfo = Path("/proc/cpuinfo")  # MKL dispatches on it
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
-    return [line.split(":", 1)[1].strip() for line in lines if line.startswith("vendor_id")][:1]
+    vendor = cpu_property("vendor_id")  # MKL dispatches on it
+    return [*([vendor] if vendor else []), torch.backends.cpu.get_cpu_capability(), *present]
 
 
 def _gpu() -> list[str]:

@@ -14,17 +14,7 @@ from minimal_llm.common.config import Config, load_config
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.pipeline import stage as stage_module
 from minimal_llm.pipeline.stage import StderrTail, explain, run_stage
-from tests.support.stages import ROOT
-
-
-def run_script(monkeypatch: pytest.MonkeyPatch, stage: str, *arguments: str) -> int:
-    """The exit code of a stage script that does not get to its work, run in this process."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", [f"stages/{stage}.py", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(f"stages/{stage}.py", run_name="__main__")
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
+from tests.support.stages import ROOT, run_here
 
 
 @pytest.mark.parametrize(
@@ -32,21 +22,19 @@ def run_script(monkeypatch: pytest.MonkeyPatch, stage: str, *arguments: str) -> 
     list(zip(STAGES, ("--primer-megabytes", "--vocab-size", "--epochs", "--max-gap"), strict=True)),
 )
 def test_help_names_the_parameters_and_a_wrong_value_is_refused_before_any_work(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, stage: str, flag: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, stage: str, flag: str
 ) -> None:
-    assert run_script(monkeypatch, stage, "--help") == 0
+    assert run_here(stage, "--help") == 0
     shown = capsys.readouterr().out
     assert "--output-dir" in shown
     assert flag in shown
-    assert run_script(monkeypatch, stage, "--data-dir", str(tmp_path), flag, "-5") == 1
+    assert run_here(stage, "--data-dir", str(tmp_path), flag, "-5") == 1
     assert "= -5" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 
-def test_an_unknown_flag_is_a_configuration_error(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_script(monkeypatch, "train", "--epoch", "5") == 1
+def test_an_unknown_flag_is_a_configuration_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here("train", "--epoch", "5") == 1
     told = capsys.readouterr().err
     assert "unrecognized arguments: --epoch" in told
     assert "What to do: python stages/train.py --help" in told
@@ -61,9 +49,9 @@ def test_an_unknown_flag_is_a_configuration_error(
     ],
 )
 def test_a_corpus_path_that_cannot_be_used_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, told: str
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, told: str
 ) -> None:
-    assert run_script(monkeypatch, "download", *arguments) == code
+    assert run_here("download", *arguments) == code
     assert told in capsys.readouterr().err
 
 
