@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +69,24 @@ def with_table(text: str, rows: Rows) -> str:
 
 
 def table(rows: Rows) -> str:
-    """Return one Markdown table: a heading row and a sum per area."""
+    """Return one Markdown table: a heading row and a sum per area, then a row per outcome with all faults that had it."""
     lines = [HEADING]
-    for area in sorted({row["area"] for row in rows}):
-        mine = [row for row in rows if row["area"] == area]
-        lines.append(f"| **{area}** | **{sum(row['rounds'] for row in mine):,}** | |")
-        lines += [f"| {row['fault']} | {row['rounds']:,} | {row['outcome']} |" for row in mine]
+    for area, mine in groupby(rows, key=itemgetter("area")):
+        outcomes = [(outcome, list(same)) for outcome, same in groupby(sorted(mine, key=_outcome), key=_outcome)]
+        lines.append(f"| **{area}** | **{sum(_rounds(same) for _, same in outcomes):,}** | |")
+        for outcome, same in sorted(outcomes, key=lambda pair: -_rounds(pair[1])):
+            several = "; ".join(f"{row['fault']} ({row['rounds']:,})" for row in same)
+            faults = several if len(same) > 1 else same[0]["fault"]
+            lines.append(f"| {faults} | {_rounds(same):,} | {outcome} |")
     return "\n".join(lines)
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    return str(row["outcome"])
+
+
+def _rounds(rows: Rows) -> int:
+    return sum(row["rounds"] for row in rows)
 
 
 if __name__ == "__main__":

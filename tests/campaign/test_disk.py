@@ -101,7 +101,7 @@ def test_a_disk_that_is_full_at_any_file_of_a_stage_is_told_and_with_space_again
             done = run_stage(stage, folder)
             assert done.returncode in (0, CODES[stage]), done.stderr
             if done.returncode:
-                assert_told(done, stage, "disk", folder)
+                assert_told(done, stage, "space", folder)
             assert contents(folder) == earlier
             ballast.unlink()
             succeed(run_stage(stage, folder))
@@ -193,7 +193,7 @@ def test_a_full_folder_of_temporary_files_is_told_by_its_name(
                 done = run_stage(stage, folder)
                 assert done.returncode in (0, code)
                 if done.returncode:
-                    assert_told(done, stage, "disk is full", disk)
+                    assert_told(done, stage, "space", disk)
                     assert stage == "validate", "nothing else needs temporary files"
                 assert contents(folder) == earlier
                 assert files_of(disk) == {"ballast"}, "temporary files stay"
@@ -219,7 +219,7 @@ def test_a_disk_that_fills_up_under_a_clone_costs_nothing_that_make_train_does_n
             assert "this is a bug" not in told, told
             ballast.unlink()
             again = clone.run("make", "train")
-            assert code == 0 or "What to do" in told or "No space left on device" in told, f"{told}\n{again}"
+            assert code == 0 or "What to do" in told, f"{told}\n{again}"
             assert_equal_results(clone, first_clone)
             shutil.rmtree(clone.folder)
     told = "told; with space again, make train ends with the files and the dvc.lock of an undisturbed run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.files import sha256_of_file
 from minimal_llm.model.model_file import to_bytes
 from minimal_llm.tokenizer.build import build_tokens
+from minimal_llm.training.train import train
 from tests.support.stages import copy_folder, run_stage, succeed
 from tests.support.training_runs import (
     RUN,
@@ -67,19 +69,22 @@ def test_running_out_of_memory_is_reported_and_the_checkpoints_are_intact(tokens
     assert all(torch.load(path, weights_only=True) for path in checkpoints(tmp_path))
 
 
+@pytest.mark.parametrize("before", [0, 15])
 def test_a_diverging_run_stops_says_what_to_change_and_keeps_the_last_good_checkpoint(
-    tokens_folder: Path, killed_folder: Path, tmp_path: Path
+    tokens_folder: Path, killed_folder: Path, tmp_path: Path, before: int
 ) -> None:
+    """Whether it began to diverge after the checkpoint, or some steps before."""
     folder = copy_folder(killed_folder, tmp_path)
     good = checkpoints(folder)[-1]
     kept, content = good.read_bytes(), torch.load(good, weights_only=True)
     step = int(good.stem.removeprefix("step_"))
-    diverging = {**content, "model": scaled(content["model"], 300.0)}
+    progress = {**content["progress"], "steps_diverged": before}
+    diverging = {**content, "progress": progress, "model": scaled(content["model"], 300.0)}
     good.with_name(f"step_{step + 1:08d}.pt").write_bytes(to_bytes(diverging))
     done = run_stage("train", tokens_folder, *RUN, "--keep-checkpoints", "1", "--output-dir", str(folder))
     assert done.returncode == 4
     steps = read(good.parent / "run.json")["steps_per_epoch"]
-    epochs, rest = divmod(step + 19, steps)  # the twentieth in a row
+    epochs, rest = divmod(step + 19 - before, steps)  # the twentieth in a row
     assert f"training diverged in epoch {epochs + 1}, step {rest + 1}: loss " in done.stderr
     assert "(a uniform guess has 6.91), gradient norm " in done.stderr
     assert "make train LEARNING_RATE=6.7e-04, or a smaller train.gradient_clip" in done.stderr
@@ -99,6 +104,20 @@ def test_a_gradient_that_is_not_finite_stops_training_at_that_step_and_is_not_sa
     assert "training diverged in epoch 1, step 1: loss " in error.message
     assert "gradient norm inf" in error.message
     assert not checkpoints(tmp_path / "run")
+
+
+def test_a_run_that_learns_nothing_says_so_while_it_trains(
+    tokens_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs, outputs = Artifacts(tokens_folder), Artifacts(tmp_path)
+    train(tiny_config("train", epochs=1, batch_size=2, max_seq_length=32, learning_rate=1e-5), inputs, outputs)
+    told = re.search(
+        r"warning: after (\S+) steps, the validation loss is (\S+), no better than a guess by how frequent each token "
+        r"is \((\S+)\): this run is probably broken. What to do: make train LEARNING_RATE=3.3e-06",
+        capsys.readouterr().err,
+    )
+    assert told
+    assert float(told[2]) >= float(told[3])
 
 
 def test_training_starts_from_the_weights_of_another_model_and_records_its_hash(

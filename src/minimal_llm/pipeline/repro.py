@@ -79,7 +79,8 @@ def _settle_unfinished_run(runs: Sequence[UnfinishedRun], resume: bool | None) -
 def _report_failure(record: Mapping[str, Any]) -> int:
     error = record.get("error")
     if error is None:
-        print("error: DVC failed; see its message above", file=sys.stderr)
+        remedy = "make check, which looks at the disk, git and DVC, then the same command again"
+        print(f"error: DVC failed; see its message above\n  What to do: {remedy}", file=sys.stderr)
         return 1
     print(f"\n{error['phase']} {record['state']}: {error['message']}\n  What to do: {error['remedy']}", file=sys.stderr)
     return int(error["exit_code"])

@@ -156,10 +156,19 @@ def test_every_picture_of_the_report_is_a_plot_of_dvc() -> None:
     assert plots == {*(str(Artifacts().picture(name)) for name in PICTURES), str(Artifacts().latency)}
 
 
-@pytest.mark.parametrize("name", STAGES[:-1])
+@pytest.mark.parametrize("name", [name for name in STAGES[:-1] if name != "tokenizer"])
 def test_no_out_keeps_dvc_from_taking_a_known_result_from_its_cache(name: str) -> None:
     # DVC remembers no run of a stage with an out of `cache: false` that is neither a metric nor a plot.
     assert not [out for out in stages()[name]["outs"] if isinstance(out, dict)]
+
+
+def test_dvc_deletes_no_file_whose_name_is_a_parameter() -> None:
+    # Before a stage it deletes its outs, and with --single-item nothing has checked the name: it may be that of a file
+    # elsewhere. The price: a tokenizer is trained again, in seconds, where DVC would have remembered it.
+    outs = [out for stage in stages().values() for out in stage["outs"]]
+    named = [out for out in outs if "${" in str(out)]
+    assert named
+    assert all(options == {"persist": True} for out in named for options in out.values())
 
 
 def test_no_command_holds_a_path_of_this_machine() -> None:
