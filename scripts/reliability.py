@@ -69,7 +69,7 @@ def with_table(text: str, rows: Rows) -> str:
 
 
 def table(rows: Rows) -> str:
-    """Return one Markdown table: a heading row and a sum per area, then a row per outcome with all faults that had it."""
+    """Return one Markdown table: a heading row and a sum per area, then a row per outcome with its faults."""
     lines = [HEADING]
     for area, mine in groupby(rows, key=itemgetter("area")):
         outcomes = [(outcome, list(same)) for outcome, same in groupby(sorted(mine, key=_outcome), key=_outcome)]

@@ -210,7 +210,7 @@ def test_text_for_a_shell_in_a_variable_of_make_is_a_value_and_never_run(tmp_pat
     clone = Clone(tmp_path / "clone")
     before = sorted(clone.folder.iterdir())
     hostile = "1; touch run || $$(touch run) `touch run` & touch run | ' touch run \""
-    given = {name: "train" for name in ("EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "MAX_SEQ_LENGTH", "VOCAB_SIZE")}
+    given = dict.fromkeys(("EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "MAX_SEQ_LENGTH", "VOCAB_SIZE"), "train")
     given |= {"CORPUS": "train", "RESUME": "train", "NAME": "example", "JOBS": "example", "GRID": "sweep"}
     for name, target in given.items():
         told = clone.run("make", target, f"{name}={hostile}", code=2)
