@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # DVC keeps pickles there, by default in /var/tmp/dvc, where every user of the machine can change them.
 export DVC_SITE_CACHE_DIR ?= $(CURDIR)/.dvc/tmp/site
 # The recipes read the variables given to make from their environment: a value never becomes text of the shell.
-VARIABLES := EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME NAME GRID JOBS REMOTE
+VARIABLES := EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME NAME GRID JOBS SEEDS REMOTE
 export $(VARIABLES)
 
 # A misspelled variable would be ignored without a word, and `make train EPOCH=5` train all epochs.
@@ -63,8 +63,8 @@ quick: setup ## Run the whole pipeline small, on the embedded primer, in about a
 example: setup ## Run a recipe of examples/: make example NAME=low-memory. Without NAME: list them
 	@minimal-llm example $(call option,JOBS,jobs) $(UNFINISHED) $(PARAMETERS) $(if $(value NAME),-- "$$NAME")
 
-sweep: setup ## Run every combination of a grid: make sweep GRID=examples/sweep.yaml JOBS=2
-	@minimal-llm sweep $(call option,GRID,grid) $(call option,JOBS,jobs) $(PARAMETERS)
+sweep: setup ## Run every combination of a grid: make sweep GRID=examples/sweep.yaml JOBS=2 SEEDS=3
+	@minimal-llm sweep $(call option,GRID,grid) $(call option,JOBS,jobs) $(call option,SEEDS,seeds) $(PARAMETERS)
 
 compare: setup ## Compare the workspace, the last commit and all experiments, as a table and runs/compare.png
 	@minimal-llm compare

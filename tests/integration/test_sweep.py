@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -116,6 +117,23 @@ def test_every_combination_runs_once_through_ctrl_c_and_a_killed_sweep(clone: Cl
     assert "2 known, 0 to run" in Sweep(clone, GRID).end()
     assert clone.experiments() == references
     assert clone.git("status", "--porcelain") == " M README.md\n"
+
+
+@pytest.mark.long
+def test_each_combination_runs_with_several_seeds_and_the_comparison_averages_them(
+    trained: Clone, tmp_path: Path
+) -> None:
+    clone = trained.copy_to(tmp_path / "clone")
+    (clone.folder / "grid.yaml").write_text("train.dropout: [0, 0.8]\n", encoding="utf-8")
+    assert "SEEDS=0 is not a whole number from 1 to 100" in clone.run(
+        "make", "sweep", "GRID=grid.yaml", "SEEDS=0", code=2
+    )
+    printed = clone.run("make", "sweep", "GRID=grid.yaml", "SEEDS=2", "JOBS=2", "EPOCHS=1", limit=LIMIT_SECONDS)
+    assert "4 combinations: 0 known, 4 to run" in printed
+    compared = clone.run("make", "compare")
+    rows = re.findall(r"^(0|0\.8) +2 +(\S+ ± \S+) .*(best|luck \(p = \S+\))$", compared, re.MULTILINE)
+    assert [(dropout, told) for dropout, _, told in rows[:1]] == [("0", "best")]
+    assert len(rows) == 2
 
 
 def test_failed_and_killed_experiments_are_named_with_their_reasons(clone: Clone) -> None:

@@ -79,7 +79,7 @@ def _sweep(options: Options) -> int:
     from minimal_llm.experiments.sweep import GRID, run_sweep
     from minimal_llm.pipeline.overrides import overrides_from
 
-    return run_sweep(options.grid or GRID, options.jobs, overrides_from(vars(options)))
+    return run_sweep(options.grid or GRID, options.jobs, overrides_from(vars(options)), options.seeds)
 
 
 def _example(options: Options) -> int:
@@ -114,6 +114,8 @@ def _add_jobs(parser: Parser, text: str) -> None:
 def _add_sweep(parser: Parser) -> None:
     add_path(parser, "--grid", type=Path, metavar="PATH", help="a YAML file of values (default: examples/sweep.yaml)")
     _add_jobs(parser, "experiments at a time (default: 1)")
+    told = "run each combination with so many seeds, which make compare averages (default: 1)"
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help=told)
     add_parameters(parser)
 
 

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,7 @@ from rich.text import Text
 from minimal_llm.common.files import write_bytes, write_text
 from minimal_llm.experiments.compare import Run, best_runs, collect_runs, differing, short_names
 from minimal_llm.experiments.compare_chart import Curve, curves, draw_curves, shortened
+from minimal_llm.experiments.compare_seeds import Group, group_by_seed, verdict
 from minimal_llm.validation.report.markdown import escape, table
 
 COLUMNS = ("val_loss", "bits/byte", "gap", "best epoch", "minutes", "peak MB")
@@ -49,11 +51,34 @@ def write_comparison(runs: Sequence[Run], folder: Path) -> None:
         image, written = "", f"{page} (no chart: no run has a loss history yet)"
     alignment = "l" * (len(heads) - len(COLUMNS)) + "r" * len(COLUMNS)
     body = table(map(escape, heads), [map(escape, row) for row in rows], alignment)
-    write_text(page, f"# Comparison\n\n{body}\n" + "".join(f"- {escape(note)}\n" for note in notes) + image)
+    listed = "".join(f"- {escape(note)}\n" for note in notes)
+    seed_heads, seed_rows = _seed_cells(group_by_seed(runs))
+    by_seed = table(map(escape, seed_heads), [map(escape, row) for row in seed_rows], "l" * len(seed_heads))
+    seeds = f"\n## Over several seeds\n\nMean ± standard deviation.\n\n{by_seed}" if seed_rows else ""
+    write_text(page, f"# Comparison\n\n{body}\n{listed}{image}{seeds}")
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     console.print(_terminal_table(runs, heads, rows, console))
-    for line in [*notes, written]:
-        console.print(Text(line))
+    for note in notes:
+        console.print(Text(note))
+    if seed_rows:
+        console.print(Text("\nOver several seeds, mean ± standard deviation:"))
+        console.print(_plain_table(seed_heads, seed_rows))
+    console.print(Text(written))
+
+
+def _seed_cells(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
+    """Return the headings and the rows of the table of configurations with several seeds; no rows without any."""
+    names = differing([group.parameters for group in groups])
+    rows = []
+    for group in groups:
+        cells = [_shown(group.parameters.get(name, "")) for name in names]
+        losses = [group.described(metric) for metric in ("val_loss", "val_bits_per_byte", "gap")]
+        rows.append([*cells, str(len(group.runs)), *losses, verdict(group, groups[0])])
+    return [*short_names(names).values(), "seeds", *COLUMNS[:3], "val_loss compared with the best"], rows
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else shortened(str(value))
 
 
 def _cells(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
@@ -61,8 +86,7 @@ def _cells(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
     names, best = differing([run.parameters for run in runs]), best_runs(runs)
     rows = []
     for run in runs:
-        values = (run.parameters.get(name, "") for name in names)
-        cells = [f"{value:.10g}" if isinstance(value, float) else shortened(str(value)) for value in values]
+        cells = [_shown(run.parameters.get(name, "")) for name in names]
         rows.append(["*" if run in best else "", run.name, *cells, *_results(run)])
     return ["", "name", *short_names(names).values(), *COLUMNS], rows
 
@@ -86,6 +110,15 @@ def _terminal_table(runs: Sequence[Run], heads: list[str], rows: list[list[str]]
     folded = ["\n".join(map("=".join, zip(heads[2:last], row[2:last], strict=True))) for row in rows]
     narrow = [[*row[:2], cell, *row[last:]] for row, cell in zip(rows, folded, strict=True)]
     return _rich_table(runs, [*heads[:2], "parameters", *COLUMNS], narrow)
+
+
+def _plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    grid = Table(box=None, header_style="bold", pad_edge=False)
+    for head in heads:
+        grid.add_column(Text(head))
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    return grid
 
 
 def _rich_table(runs: Sequence[Run], heads: list[str], rows: list[list[str]]) -> Table:

@@ -50,10 +50,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return flat(content)
 
 
-def read_grid(path: Path, overrides: Mapping[str, Any]) -> list[Combination]:
+def read_grid(path: Path, overrides: Mapping[str, Any], seeds: int = 1) -> list[Combination]:
     """Return all combinations of the values in a grid file, with `overrides` ({"train.epochs": 1}) applied to each.
 
-    Combinations that result in equal parameters count once.
+    With several `seeds`, each is there with so many, the one of params.yaml and those that follow it. Combinations that
+    result in equal parameters count once.
 
     Raises:
         ConfigurationError: the file cannot be read, or a value is invalid. The message lists every problem with its
@@ -62,6 +63,8 @@ def read_grid(path: Path, overrides: Mapping[str, Any]) -> list[Combination]:
     """
     grid = {key: value if isinstance(value, list) else [value] for key, value in read_recipe(path).items()}
     grid |= {key: [value] for key, value in overrides.items()}
+    if seeds > 1:
+        grid["seed"] = _seeds(path, grid, seeds)
     _check_size(path, grid)
     varied = tuple(key for key, choices in grid.items() if len(choices) > 1)
     by_threads = any(threads != "auto" for threads in grid.get("train.threads", []))
@@ -71,6 +74,14 @@ def read_grid(path: Path, overrides: Mapping[str, Any]) -> list[Combination]:
         keys = tuple(dict.fromkeys([*grid, *_absolute_paths(config)]))
         found.setdefault(key, Combination(_name(config, varied, key), key, config, keys))
     return list(found.values())
+
+
+def _seeds(path: Path, grid: Mapping[str, Sequence[Any]], count: int) -> list[int]:
+    if "seed" in grid:
+        told = f"{path} lists seeds itself ({grid['seed']}), and SEEDS={count} would replace them"
+        raise ConfigurationError(told, remedy=f"leave one of the two out: seed in {path}, or SEEDS")
+    first = parse_config(read_params(), {}).seed
+    return [first + number for number in range(count)]
 
 
 def identity(config: Config, inputs: Mapping[str, str], by_threads: bool) -> str:

@@ -42,14 +42,14 @@ from minimal_llm.pipeline.references import experiments_of, finished_experiments
 GRID = Path("examples/sweep.yaml")
 FOLDER = Path("runs/sweep")  # NAME/: the clone of an experiment in progress; NAME.log: its output
 MARK = "MINIMAL_LLM_SWEEP"  # environment variable of every process of an experiment: the path of its clone
-MAX_JOBS = 64
+MAX_JOBS, MAX_SEEDS = 64, 100
 POLL_SECONDS = 1.0
 STOP_SECONDS = 120.0  # for experiments to save and exit
 DISPLAY_ORDER = ("training", "validating", "starting", "failed", "done", "known", "queued")
 
 
-def run_sweep(grid: Path, jobs: int, overrides: Mapping[str, Any]) -> int:
-    """Run the combinations of a grid, `overrides` ({"train.epochs": 1}) applied to each, and return 0.
+def run_sweep(grid: Path, jobs: int, overrides: Mapping[str, Any], seeds: int = 1) -> int:
+    """Run the combinations of a grid, `overrides` ({"train.epochs": 1}) applied to each, with so many seeds; return 0.
 
     Raises:
         MinimalLlmError: the grid or a prerequisite is wrong, and nothing was started; or an experiment failed.
@@ -57,7 +57,11 @@ def run_sweep(grid: Path, jobs: int, overrides: Mapping[str, Any]) -> int:
     """
     if not 1 <= jobs <= MAX_JOBS:
         raise ConfigurationError(f"JOBS={jobs} is not a whole number from 1 to {MAX_JOBS}", remedy="make sweep JOBS=2")
-    combinations = read_grid(grid, overrides)
+    if not 1 <= seeds <= MAX_SEEDS:
+        raise ConfigurationError(
+            f"SEEDS={seeds} is not a whole number from 1 to {MAX_SEEDS}", remedy="make sweep SEEDS=3"
+        )
+    combinations = read_grid(grid, overrides, seeds)
     jobs = min(jobs, len(combinations))
     _check_prerequisites(combinations, jobs)
     FOLDER.mkdir(parents=True, exist_ok=True)

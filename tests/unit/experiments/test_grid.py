@@ -41,6 +41,18 @@ def test_a_grid_gives_every_combination_once_under_a_readable_name(tmp_path: Pat
     assert len({combination.name for combination in read_grid(path, {})} | {c.name for c in found}) == 8
 
 
+def test_every_combination_can_have_several_seeds(tmp_path: Path) -> None:
+    path = grid_file(tmp_path, "train.dropout: [0, 0.2]\n")
+    found = read_grid(path, {}, seeds=3)
+    first = load_config(ROOT / "params.yaml").seed
+    assert [(c.config.train.dropout, c.config.seed - first) for c in found] == [
+        (d, n) for d in (0, 0.2) for n in range(3)
+    ]
+    assert len({combination.name for combination in found}) == 6
+    with pytest.raises(ConfigurationError, match=r"lists seeds itself \(\[1, 2\]\), and SEEDS=3 would replace them"):
+        read_grid(grid_file(tmp_path, "seed: [1, 2]\n"), {}, seeds=3)
+
+
 def test_threads_make_no_new_experiment_unless_the_grid_sets_them(tmp_path: Path) -> None:
     (combination,) = read_grid(grid_file(tmp_path, "train.epochs: 1\n"), {})
     by_hand = parse_config(read_params(), {"train.epochs": 1, "train.threads": 7, "train.keep_checkpoints": 9})
