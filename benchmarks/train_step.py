@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,7 +32,13 @@ from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.compute import choose_compute, cpu_name, has_bf16_units
 from minimal_llm.common.config import Config, load_config
 from minimal_llm.common.files import write_json
-from minimal_llm.common.system import compiler_problem, peak_memory_mb, physical_cores
+from minimal_llm.common.system import (
+    SPIN_VARIABLE,
+    compiler_problem,
+    limit_spinning,
+    peak_memory_mb,
+    physical_cores,
+)
 from minimal_llm.model.transformer import Architecture
 from minimal_llm.tokenizer.token_files import TokenFiles, read_tokens
 from minimal_llm.training.batches import TrainingBatches
@@ -39,6 +47,9 @@ from minimal_llm.training.step import Engine
 WARM_UP_STEPS = 3
 OBVIOUS, OURS, COMPILED = "obvious", "this project", "this project, compiled"
 OURS_FP32, LIMIT, LIMIT_FP32 = "this project, fp32", "matmuls only", "matmuls only, fp32"
+
+SPINNING = "this project, threads spin"
+BUSY_PROCESSES = (1, 2)
 
 Step = Callable[[], object]
 
@@ -69,7 +80,9 @@ def main() -> None:
     options = parser.parse_args()
     config = load_config()
     tokens = _tokens(Artifacts(options.data_dir))
+    limit_spinning()
     metrics = report(race(_contestants(), config, tokens, options.rounds), config)
+    metrics["busy"] = report_busy({n: race_beside(n, config, tokens, options.rounds) for n in BUSY_PROCESSES})
     if options.json:
         write_json(options.json, metrics)
 
@@ -98,7 +111,8 @@ def race(names: list[str], config: Config, tokens: TokenFiles | None, rounds: in
     for name in names:
         pipes[name], theirs = context.Pipe()
         process = context.Process(target=_contestant, args=(name, config, tokens, theirs), daemon=True)
-        process.start()
+        with _spin_limit(name != SPINNING):
+            process.start()
         processes.append(process)
         pipes[name].recv()  # warmed up; contestants warm up one at a time
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -112,6 +126,36 @@ def race(names: list[str], config: Config, tokens: TokenFiles | None, rounds: in
         results[name] = Result(seconds[name], pipes[name].recv())
         process.join()
     return results
+
+
+def race_beside(busy: int, config: Config, tokens: TokenFiles | None, rounds: int) -> dict[str, Result]:
+    """Let this project race with and without limited spinning, beside so many processes that compute all the time."""
+    loops = [multiprocessing.get_context("spawn").Process(target=_compute_for_ever, daemon=True) for _ in range(busy)]
+    for loop in loops:
+        loop.start()
+    try:
+        return race([OURS, SPINNING], config, tokens, rounds)
+    finally:
+        for loop in loops:
+            loop.kill()
+
+
+def _compute_for_ever() -> None:
+    while True:
+        pass
+
+
+@contextmanager
+def _spin_limit(limited: bool) -> Iterator[None]:
+    """Start processes in the block with the limit of `limit_spinning`, or without."""
+    before = os.environ.pop(SPIN_VARIABLE, None)
+    if limited and before is not None:
+        os.environ[SPIN_VARIABLE] = before
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[SPIN_VARIABLE] = before
 
 
 def _contestant(name: str, config: Config, tokens: TokenFiles | None, pipe: Connection) -> None:
@@ -136,6 +180,7 @@ def _make_step(name: str, config: Config, tokens: TokenFiles | None) -> Step:
         return lambda: obvious.step(*next(batches))
     changes = {
         OURS: {"compile": "never"},
+        SPINNING: {"compile": "never"},
         COMPILED: {"compile": "always"},
         LIMIT: {"compile": "never"},
         OURS_FP32: {"compile": "never", "precision": "fp32"},
@@ -228,6 +273,18 @@ def report(results: dict[str, Result], config: Config) -> dict[str, Any]:
                 f"{limit / ms:.0%} of its time, so {base / limit:.2f} times is the limit."
             )
     return metrics
+
+
+def report_busy(results: dict[int, dict[str, Result]]) -> dict[str, Any]:
+    """Print the steps beside busy processes as a table and return them, in milliseconds."""
+    table = Table(title="A training step beside processes that compute all the time, ms")
+    for column in ("", *(f"{count} busy" for count in results)):
+        table.add_column(column, justify="left" if not column else "right")
+    times = {name: {n: race[name].milliseconds for n, race in results.items()} for name in (OURS, SPINNING)}
+    for name, by_count in times.items():
+        table.add_row(name, *(f"{ms:.1f}" for ms in by_count.values()))
+    Console().print(table)
+    return {name: {str(n): round(ms, 1) for n, ms in by_count.items()} for name, by_count in times.items()}
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import psutil
 # Compiling takes 30 to 40 s the first time and saves 8 to 15 ms per default step of 4,096 tokens on 2 cores (in
 # proportion less for smaller steps), so it pays off in runs of at least this many tokens.
 TOKENS_WORTH_COMPILING = 20_000_000
+SPIN_VARIABLE = "GOMP_SPINCOUNT"
+SPIN_COUNT = 5000  # loops, some microseconds; benchmarks/train_step.py compares a step with and without
 CGROUPS = Path("/sys/fs/cgroup")
 CPU_INFO = Path("/proc/cpuinfo")
 OWN_STATUS = Path("/proc/self/status")
@@ -33,6 +35,16 @@ def physical_cores() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = (int(quota) for quota in _cpu_quotas())
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed, *quotas))
+
+
+def limit_spinning() -> None:
+    """Make a thread of a matmul that waits for the others give up its core soon. Call it before torch is loaded.
+
+    GNU OpenMP, which torch uses on Linux, lets it spin for milliseconds. That is fastest on an idle machine, but beside
+    other work it keeps the core from the very thread that it waits for. What the user has set stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault(SPIN_VARIABLE, str(SPIN_COUNT))
 
 
 def worth_compiling(wanted: str, tokens: int) -> bool:

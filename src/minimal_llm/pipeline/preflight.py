@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import yaml
 from requests.utils import get_environ_proxies, select_proxy
 
 from minimal_llm.common.artifacts import Artifacts
@@ -161,9 +162,15 @@ def check_dvc() -> Finding:
         return Finding("dvc", "command not found", "make setup, then use make or activate .venv")
     if not Path(".dvc/config").exists():
         return Finding("dvc", ".dvc/config is missing", "git checkout .dvc")
-    if LOCK.exists() and re.search("^(<{7}|>{7}) ", LOCK.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+    lock = LOCK.read_bytes().decode(errors="replace") if LOCK.exists() else ""
+    if re.search("^(<{7}|>{7}) ", lock, re.MULTILINE):
         remedy = f"git checkout --ours {LOCK} data (or --theirs), then: dvc checkout, make train"
         return Finding("dvc", f"{LOCK} has conflict markers: git could not merge the results of two branches", remedy)
+    try:
+        yaml.safe_load(lock)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        return Finding("dvc", f"{LOCK} is damaged: {reason}", f"git checkout {LOCK}, or delete it; then: make train")
     return Finding("dvc", f"{importlib.metadata.version('dvc')} at {command}")
 
 

@@ -16,6 +16,7 @@ from minimal_llm.common.inputs import drop_dangling
 from minimal_llm.common.unfinished_runs import UnfinishedRun, discard, finished_runs, lock_run, unfinished_runs
 from minimal_llm.pipeline.busy import sole_run
 from minimal_llm.pipeline.commands import run_stages
+from minimal_llm.pipeline.damaged_outputs import drop_damaged
 from minimal_llm.pipeline.inputs import forget_changed
 from minimal_llm.pipeline.overrides import dvc_command
 from minimal_llm.pipeline.preflight import require, run_checks
@@ -38,6 +39,7 @@ def run_pipeline(overrides: Mapping[str, Any], resume: bool | None = None, exper
     with sole_run(artifacts):
         drop_dangling(artifacts.input_links)
         require(run_checks(config, artifacts))
+        drop_damaged()
         _settle_unfinished_run(unfinished_runs(artifacts.checkpoints, config), resume)
         if resume is False:
             discard(finished_runs(artifacts.checkpoints, config))

@@ -31,6 +31,7 @@ from minimal_llm.common.errors import (
 )
 from minimal_llm.common.output import outlive_readers
 from minimal_llm.common.signals import stop_signals
+from minimal_llm.common.system import limit_spinning
 from minimal_llm.pipeline.busy import held, stage_refusal
 from minimal_llm.pipeline.memory_estimate import less_memory, training_memory_mb
 from minimal_llm.pipeline.status import StatusFile
@@ -78,6 +79,7 @@ def run_stage(
         config = load_config(options.params, _overrides(options, sections, shortcuts))
     except MinimalLlmError as error:
         return report(error)
+    limit_spinning()
     inputs = Artifacts(options.data_dir, config.tokenizer.name)
     outputs = Artifacts(options.output_dir or options.data_dir, config.tokenizer.name)
     outlive_readers()

@@ -67,3 +67,19 @@ def test_what_a_control_group_has_read_from_files_counts_as_free(groups: Path) -
         memory_stat="anon 9\ninactive_file 1000000\nactive_file 500000",
     )
     assert system.available_memory_mb() == 2.0
+
+
+def test_threads_spin_for_a_limited_time_unless_the_user_decides_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", system.SPIN_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(system.SPIN_VARIABLE, "7")
+    system.limit_spinning()
+    assert os.environ[system.SPIN_VARIABLE] == "7"
+    monkeypatch.delenv(system.SPIN_VARIABLE)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    system.limit_spinning()
+    assert system.SPIN_VARIABLE not in os.environ
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    system.limit_spinning()
+    assert os.environ[system.SPIN_VARIABLE] == str(system.SPIN_COUNT)

@@ -56,7 +56,7 @@ def test_a_difference_is_called_luck_or_more_and_other_tokens_are_not_compared()
     assert [verdict(group, groups[0]) for group in groups] == [
         "best",
         "+0.007, may be luck (p = 0.57)",
-        "+0.400, more than luck (p = 1.1e-06)",
+        "+0.400, more than luck (p = 1e-06)",
         "on other tokens: not comparable",
     ]
 
