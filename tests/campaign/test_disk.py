@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -54,10 +54,11 @@ def read_only(folder: Path) -> Iterator[None]:
 def fill(folder: Path, free: int) -> Path:
     """Fill a disk up to so many free bytes, and return the file to delete."""
     ballast = folder / "ballast"
-    space = os.statvfs(folder)
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, space.f_bavail * space.f_frsize - free))
-    return ballast
+    while True:
+        space = os.statvfs(folder)
+        with ballast.open("wb") as file, suppress(OSError):  # somebody else has taken the space meanwhile
+            os.posix_fallocate(file.fileno(), 0, max(1, space.f_bavail * space.f_frsize - free))
+            return ballast
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -53,7 +54,9 @@ def test_twenty_queued_experiments_give_what_single_runs_give_and_leave_nothing_
         change = ("-S", f"train.learning_rate={rate}", "-S", "train.epochs=1")
         experimental.run("dvc", "exp", "run", "--queue", "-n", name, *change)
     assert experimental.run("dvc", "queue", "status").count("Queued") >= QUEUED
-    experimental.run("dvc", "queue", "start")
+    # Not into a pipe: the worker, which inherits it, would keep it open.
+    start = ("dvc", "queue", "start")
+    subprocess.run(start, cwd=experimental.folder, env=experimental.environment, stdout=subprocess.DEVNULL, check=True)
     memory: dict[int, tuple[float, int]] = {}  # by experiments done: MB and open files of the worker
     deadline = time.monotonic() + 3000
     while (done := len(experimental.experiments())) < QUEUED:

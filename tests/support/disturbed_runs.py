@@ -84,7 +84,7 @@ def assert_equal_results(clone: Clone, finished: Clone) -> None:
     assert clone.phases()["validate"] in ("completed", "skipped")
     assert clone.json("pipeline_status.json")["state"] == "succeeded"
     left = [path for path in clone.folder.rglob("*.tmp") if ".git" not in path.parts]
-    assert not left
+    assert not left, left
 
 
 @dataclass
