@@ -37,7 +37,8 @@ from minimal_llm.pipeline.memory_estimate import less_memory, training_memory_mb
 from minimal_llm.pipeline.status import StatusFile
 from minimal_llm.pipeline.unchanged import inputs_for_dvc, require_unchanged
 
-# In this order: torch's allocator, oneDNN inside a matmul (two), the C++ runtime, CUDA, the library loader
+# In this order: torch's allocator, oneDNN inside a matmul (two), the C++ runtime, CUDA, the library loader, and the
+# stack of a new thread
 ALLOCATOR_FAILURES = (
     "can't allocate memory",
     "could not create a memory",
@@ -45,6 +46,7 @@ ALLOCATOR_FAILURES = (
     "bad_alloc",
     "out of memory",
     "failed to map segment",
+    "Resource temporarily unavailable",
 )
 STDERR_LINES = 50  # kept in pipeline_status.json
 

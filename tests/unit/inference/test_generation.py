@@ -84,6 +84,7 @@ def test_generation_stops_at_the_end_token(tokenizer: Tokenizer) -> None:
 
 
 def test_at_most_the_requested_number_of_tokens_is_generated(tokenizer: Tokenizer) -> None:
+    torch.manual_seed(0)  # other weights may end the text earlier
     shape = Architecture(tokenizer.vocab_size, 1, 64, 2, 128, 16)
     stream = [list(stream_text(TorchDecoder(TinyTransformer(shape)), tokenizer, "The", n, Sampling())) for n in (1, 7)]
     assert [len(chunks) for chunks in stream] == [2, 8]  # one per token, and the rest
