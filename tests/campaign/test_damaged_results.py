@@ -8,10 +8,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
-import yaml
 
 from tests.support.campaign import Count
 from tests.support.clone import Clone, needs_venv
+from tests.support.disturbed_runs import read_lock
 
 pytestmark = needs_venv
 
@@ -26,10 +26,9 @@ def cached(md5: str) -> Path:
 
 def kept_by_dvc(clone: Clone) -> dict[Path, str]:
     """The MD5 of each file in the clone that DVC keeps a copy of."""
-    lock = yaml.safe_load((clone.folder / "dvc.lock").read_text(encoding="utf-8"))
-    outs = {Path(out["path"]): str(out["md5"]) for stage in lock["stages"].values() for out in stage["outs"]}
-    files = {path: outs[path] for name in RESULTS for path in outs if path == Path("data") / name}
-    tokens = json.loads((clone.folder / cached(outs[Path("data/tokens")])).read_text(encoding="utf-8"))
+    outs = {out["path"]: str(out["md5"]) for stage in read_lock(clone)["stages"].values() for out in stage["outs"]}
+    files = {Path("data") / name: outs[f"data/{name}"] for name in RESULTS}
+    tokens = json.loads((clone.folder / cached(outs["data/tokens"])).read_text(encoding="utf-8"))
     return files | {Path("data/tokens") / entry["relpath"]: entry["md5"] for entry in tokens}
 
 

@@ -311,7 +311,8 @@ def test_dvc_deletes_nothing_outside_data_whatever_the_name_of_the_tokenizer(
         done = subprocess.run(
             ["dvc", *command], cwd=clone.folder, env=clone.environment, stdin=subprocess.DEVNULL, check=False
         )
-        assert done.returncode or command == ["status"]
+        # `dvc status` itself fails at an output that leads out of the repository
+        assert (done.returncode == 0) == (command == ["status"] and not name.startswith("../../"))
         assert all(path.read_text(encoding="utf-8") == "precious" for path in precious), command
         rounds += 1
     count("Input", "a tokenizer.name that leaves data/, given to DVC", "nothing outside data/ is deleted", rounds)

@@ -14,11 +14,10 @@ import psutil
 import pytest
 import yaml
 
-from minimal_llm.common.live_log import read_events
 from tests.support.campaign import Count
 from tests.support.clone import Clone, needs_venv
 from tests.support.disturbed_runs import Started, kill, pid_told, read_lock, start
-from tests.support.training_runs import outcome
+from tests.support.training_runs import outcome, trained_epochs
 
 pytestmark = needs_venv
 
@@ -46,12 +45,6 @@ def pid_of_run(started: Started) -> int:
     found = started.find("minimal-llm")
     assert found
     return found.pid
-
-
-def epochs_trained(clone: Clone) -> int:
-    """How many epochs were trained in a clone, by all runs."""
-    logs = (clone.folder / "data" / "checkpoints").glob("*/log.jsonl")
-    return sum(event["event"] == "epoch" for log in logs for event in read_events(log))
 
 
 def edit_epochs(clone: Clone, epochs: int) -> None:
@@ -165,13 +158,13 @@ def test_a_trainer_whose_dvc_was_killed_is_named_by_the_next_make_train_and_noth
     if ends_by == "kill":
         psutil.Process(trainer).terminate()
     first.wait()
-    trained = epochs_trained(clone)
+    trained = trained_epochs(clone.folder / "data")
     printed = clone.run("make", "train")
     assert_equals_a_quiet_run(clone, tmp_path / "quiet")
     if ends_by == "kill":
         assert "Resuming from epoch" in printed
     else:
-        assert epochs_trained(clone) == trained
+        assert trained_epochs(clone.folder / "data") == trained
     told = "the next make train names the stage that lives on, with its pid, and what to do"
     count(AREA, "dvc killed alone: its stage lives on", told)
 

@@ -16,6 +16,7 @@ import pytest
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import PARAMS, Config, flatten, load_config
 from minimal_llm.common.errors import MinimalLlmError
+from minimal_llm.common.live_log import read_events
 from tests.support.stages import ROOT, TINY, clean_environment, run_stage
 
 EQUAL_FOR_EQUAL_RUNS = (
@@ -69,6 +70,12 @@ def start_training(
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in an output folder, oldest first."""
     return sorted(folder.glob("checkpoints/*/step_*.pt"), key=lambda path: path.name)
+
+
+def trained_epochs(folder: Path) -> int:
+    """Return how many epochs were trained in an output folder, by all runs and processes."""
+    logs = folder.glob("checkpoints/*/log.jsonl")
+    return sum(event["event"] == "epoch" for log in logs for event in read_events(log))
 
 
 def torn_writes(folder: Path) -> list[Path]:

@@ -107,6 +107,12 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def md5_of_file(path: Path) -> str:
+    """Return the MD5 of a file as 32 hexadecimal digits: the hash by which DVC knows it, not for security."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def _sync_directory(folder: Path) -> None:
     # A rename is durable only after the folder is synced too. Windows cannot open a folder for this.
     if os.name == "nt":

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minimal_llm.common.config import PARAMS, Config, flat, flatten, parse_config, read_params
+from minimal_llm.common.config import PARAMS, Config, flat, flatten, load_config, parse_config, read_params
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
 from minimal_llm.experiments.compare import short_names
@@ -80,7 +80,7 @@ def _seeds(path: Path, grid: Mapping[str, Sequence[Any]], count: int) -> list[in
     if "seed" in grid:
         told = f"{path} lists seeds itself ({grid['seed']}), and SEEDS={count} would replace them"
         raise ConfigurationError(told, remedy=f"leave one of the two out: seed in {path}, or SEEDS")
-    first = parse_config(read_params(), {}).seed
+    first = load_config().seed
     return [first + number for number in range(count)]
 
 

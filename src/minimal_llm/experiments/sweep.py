@@ -55,12 +55,10 @@ def run_sweep(grid: Path, jobs: int, overrides: Mapping[str, Any], seeds: int = 
         MinimalLlmError: the grid or a prerequisite is wrong, and nothing was started; or an experiment failed.
         Interrupted: a signal stopped the sweep; the next one continues from there.
     """
-    if not 1 <= jobs <= MAX_JOBS:
-        raise ConfigurationError(f"JOBS={jobs} is not a whole number from 1 to {MAX_JOBS}", remedy="make sweep JOBS=2")
-    if not 1 <= seeds <= MAX_SEEDS:
-        raise ConfigurationError(
-            f"SEEDS={seeds} is not a whole number from 1 to {MAX_SEEDS}", remedy="make sweep SEEDS=3"
-        )
+    for name, value, largest, example in (("JOBS", jobs, MAX_JOBS, 2), ("SEEDS", seeds, MAX_SEEDS, 3)):
+        if not 1 <= value <= largest:
+            told = f"{name}={value} is not a whole number from 1 to {largest}"
+            raise ConfigurationError(told, remedy=f"make sweep {name}={example}")
     combinations = read_grid(grid, overrides, seeds)
     jobs = min(jobs, len(combinations))
     _check_prerequisites(combinations, jobs)

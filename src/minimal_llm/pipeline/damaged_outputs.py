@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from minimal_llm.common.files import md5_of_file
 from minimal_llm.pipeline.preflight import LOCK
 
 CACHE = Path(".dvc/cache/files/md5")
@@ -26,7 +26,7 @@ def drop_damaged() -> None:
         if not cached.is_file():
             continue
         for file in (cached, path):
-            if file.is_file() and _md5(file) != md5.removesuffix(".dir"):
+            if file.is_file() and md5_of_file(file) != md5.removesuffix(".dir"):
                 file.unlink()
                 print(f"Deleted {file}: not the content that {LOCK} records, so damaged or edited", file=sys.stderr)
 
@@ -50,8 +50,3 @@ def _files_of(folder: Path, md5: str) -> Iterator[tuple[Path, str]]:
         yield from [(folder / str(entry["relpath"]), str(entry["md5"])) for entry in entries]
     except (OSError, ValueError, LookupError, TypeError):
         return  # the list itself is deleted, if it is damaged
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

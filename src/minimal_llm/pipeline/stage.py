@@ -179,6 +179,8 @@ def explain(error: BaseException, stage: str, config: Config, folder: Path = DAT
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
+    if isinstance(error, BlockingIOError):  # its text is that of a thread without memory, but it is about a file
+        return False
     return any(text in str(error) for text in ALLOCATOR_FAILURES)
 
 

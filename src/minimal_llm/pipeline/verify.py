@@ -17,12 +17,12 @@ import yaml
 from minimal_llm.common.artifacts import DATA, STAGES, Artifacts
 from minimal_llm.common.config import PARAMS, Config, load_config
 from minimal_llm.common.errors import EXIT_INTERRUPTED, ConfigurationError, Interrupted, ValidationError
-from minimal_llm.common.files import read_json
+from minimal_llm.common.files import md5_of_file, read_json
 from minimal_llm.common.unfinished_runs import unfinished_runs
 from minimal_llm.corpus.manifest import read_manifest
 from minimal_llm.pipeline.commands import output_of, run_stages
+from minimal_llm.pipeline.preflight import LOCK
 
-LOCK = Path("dvc.lock")
 SCRATCH = Path("runs/verify")
 RETRAINED = STAGES[: STAGES.index("train") + 1]  # the stages up to the result that is compared
 METRICS = (Artifacts().train_speed, Artifacts().train_metrics)
@@ -181,10 +181,7 @@ def md5_of(path: Path) -> str:
         files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
         listing = json.dumps([{"md5": md5_of(file), "relpath": name} for name, file in files])
         return hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest() + ".dir"
-    if not path.exists():
-        return ""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return md5_of_file(path) if path.exists() else ""
 
 
 def _run_stage(stage: str, *flags: str) -> None:

@@ -83,6 +83,8 @@ def test_the_corpus_path_of_the_download_stage_sets_source_and_files(
         (KeyboardInterrupt(), "download", 130, "interrupted"),
         (MemoryError(), "tokenizer", 3, "out_of_memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "train", 4, "out_of_memory"),
+        (RuntimeError("Resource temporarily unavailable"), "train", 4, "out_of_memory"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable", "x"), "train", 4, "configuration"),
         (OSError(errno.ENOSPC, "No space left on device", "x"), "train", 4, "disk_space"),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "x"), "tokenizer", 3, "disk_space"),
         (OSError(errno.EFBIG, "File too large", "x"), "download", 2, "disk_space"),

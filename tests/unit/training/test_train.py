@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from minimal_llm.common.artifacts import Artifacts
-from minimal_llm.common.live_log import read_events
 from minimal_llm.training.train import train
 from tests.support.stages import copy_folder
-from tests.support.training_runs import checkpoints, tiny_config
+from tests.support.training_runs import checkpoints, tiny_config, trained_epochs
 
 
 def run(folder: Path) -> dict[str, bytes]:
@@ -18,12 +17,6 @@ def run(folder: Path) -> dict[str, bytes]:
     artifacts = Artifacts(folder)
     train(tiny_config("train"), artifacts, artifacts)
     return {path.name: path.read_bytes() for path in artifacts.outputs("train")}
-
-
-def trained_epochs(folder: Path) -> int:
-    """How many epochs were trained in a folder, by all processes."""
-    logs = folder.glob("checkpoints/*/log.jsonl")
-    return sum(event["event"] == "epoch" for log in logs for event in read_events(log))
 
 
 def delete_outputs(folder: Path, count: int) -> None:
