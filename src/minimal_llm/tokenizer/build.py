@@ -24,14 +24,14 @@ PARAGRAPHS_PER_CALL = 512  # encoded in one call to SentencePiece
 
 
 def build_tokens(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
-    """Train the tokenizer on the training split of the corpus, encode both splits and write everything.
+    """Train the tokenizer on the training split of the corpus, encode all splits and write everything.
 
     Raises:
         CorpusError: there is no corpus.
         TokenizerError: the corpus is empty or too small to split, or too small for a vocabulary of this size.
     """
     corpus = read_corpus(inputs)
-    segments = split_documents(corpus.documents, config.split.validation_fraction, config.split.block_bytes)
+    segments = split_documents(corpus.documents, config.split)
     check_splits(segments, config.split.block_bytes)
     tokenizer = train_tokenizer([p for s in segments if s.split == "train" for p in s.paragraphs], config.tokenizer)
     ids: dict[Split, Ids] = {}
@@ -48,8 +48,7 @@ def build_tokens(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
         bos_id=tokenizer.bos_id,
         eos_id=tokenizer.eos_id,
         dtype="uint16",
-        train=spans["train"],
-        val=spans["val"],
+        **spans,
     )
     metrics = _metrics(corpus.source, segments, ids, meta, tokenizer)
     write_bytes(outputs.tokenizer_model, tokenizer.model)
@@ -113,6 +112,7 @@ def _metrics(
         "vocab_size": tokenizer.vocab_size,
         "train_tokens": len(ids["train"]),
         "val_tokens": len(ids["val"]),
+        "test_tokens": len(ids["test"]),
     }
     for span in meta.val:
         words = sum(len(s.text.split()) for s in segments if s.split == "val" and s.language == span.language)

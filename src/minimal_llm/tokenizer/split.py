@@ -1,11 +1,12 @@
-"""The split into training and validation text. No text is in both, and every longer document contributes to both."""
+"""The split into training, validation and test text. No text is in two, every longer document contributes to all."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 
+from minimal_llm.common.config import SplitConfig
 from minimal_llm.corpus.languages import Language
 from minimal_llm.tokenizer.token_files import Split
 
@@ -24,24 +25,36 @@ class Segment:
         return "\n".join(self.paragraphs)
 
 
-def split_documents(
-    documents: Iterable[tuple[Language, tuple[str, ...]]], fraction: float, block_bytes: int
-) -> list[Segment]:
+def split_documents(documents: Iterable[tuple[Language, tuple[str, ...]]], config: SplitConfig) -> list[Segment]:
     """Return the segments of all documents, in order.
 
-    Each document is cut into blocks of consecutive paragraphs, of at least `block_bytes` each. `fraction` of the
-    blocks of each language, evenly spaced, are validation text. The split is deterministic and uses no random numbers.
+    Each document is cut into blocks of consecutive paragraphs, of at least `block_bytes` each. Evenly spaced blocks of
+    each language are validation and test text. The split is deterministic and uses no random numbers.
     """
-    counts: dict[Language, int] = {}
+    splits: dict[Language, Iterator[Split]] = {}
     segments: list[Segment] = []
     for language, paragraphs in documents:
-        assigned: list[tuple[Split, tuple[str, ...]]] = []
-        for block in _blocks(paragraphs, block_bytes):
-            index = counts[language] = counts.get(language, 0) + 1
-            assigned.append(("val" if int(index * fraction) > int((index - 1) * fraction) else "train", block))
-        for split, group in groupby(assigned, key=lambda pair: pair[0]):
-            segments.append(Segment(split, language, tuple(p for _, block in group for p in block)))
+        own = splits.setdefault(language, _assign(config))
+        # The blocks first: zip(own, ...) would take a split for a block that does not come.
+        assigned = list(zip(_blocks(paragraphs, config.block_bytes), own, strict=False))
+        for split, group in itertools.groupby(assigned, key=lambda pair: pair[1]):
+            segments.append(Segment(split, language, tuple(p for block, _ in group for p in block)))
     return segments
+
+
+def _assign(config: SplitConfig) -> Iterator[Split]:
+    """Yield the split of each block of a language.
+
+    Test blocks are counted among those that are not validation text, which therefore does not depend on their number.
+    """
+    share = config.test_fraction / (1 - config.validation_fraction)
+    others = 0
+    for index in itertools.count(1):
+        if int(index * config.validation_fraction) > int((index - 1) * config.validation_fraction):
+            yield "val"
+            continue
+        others += 1  # half a step ahead, so that a test block does not always follow a validation block
+        yield "test" if int(others * share + 0.5) > int((others - 1) * share + 0.5) else "train"
 
 
 def _blocks(paragraphs: Iterable[str], block_bytes: int) -> Iterator[tuple[str, ...]]:

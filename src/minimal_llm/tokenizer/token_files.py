@@ -1,4 +1,4 @@
-"""The encoded corpus on disk: train.bin and val.bin (uint16 token ids, little-endian) and meta.json.
+"""The encoded corpus on disk: train.bin, val.bin and test.bin (uint16 token ids, little-endian) and meta.json.
 
 A split holds all English segments first, then all Spanish ones. Each segment is <s>, its paragraphs separated by
 newline tokens, </s>.
@@ -6,6 +6,7 @@ newline tokens, </s>.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,9 +20,9 @@ from minimal_llm.common.files import read_sealed, sha256_of, write_bytes, write_
 from minimal_llm.corpus.languages import Language
 from minimal_llm.tokenizer.tokenizer import REBUILD, Tokenizer
 
-Split = Literal["train", "val"]
+Split = Literal["train", "val", "test"]
 Ids = npt.NDArray[np.uint16]
-SPLITS: tuple[Split, ...] = ("train", "val")
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 DTYPE = np.dtype("<u2")
 
 
@@ -48,25 +49,34 @@ class TokenMeta(BaseModel):
     dtype: str
     train: tuple[Span, ...]
     val: tuple[Span, ...]
+    test: tuple[Span, ...]
 
     def spans(self, split: Split) -> tuple[Span, ...]:
         """Return the language spans of a split."""
-        return self.train if split == "train" else self.val
+        return {"train": self.train, "val": self.val, "test": self.test}[split]
 
 
 @dataclass(frozen=True)
 class TokenFiles:
-    """Both splits of an encoded corpus, with the hashes of their files."""
+    """An encoded corpus: the splits that were read, and the hashes of their files."""
 
     meta: TokenMeta
-    train: Ids
-    val: Ids
-    train_sha256: str
-    val_sha256: str
+    ids: Mapping[Split, Ids]
+    sha256: Mapping[Split, str]
+
+    @property
+    def train(self) -> Ids:
+        """The tokens of the training split."""
+        return self.ids["train"]
+
+    @property
+    def val(self) -> Ids:
+        """The tokens of the validation split."""
+        return self.ids["val"]
 
 
-def write_tokens(folder: Path, meta: TokenMeta, ids: dict[Split, Ids]) -> None:
-    """Write both splits, then meta.json with the hashes of their files."""
+def write_tokens(folder: Path, meta: TokenMeta, ids: Mapping[Split, Ids]) -> None:
+    """Write all splits, then meta.json with the hashes of their files."""
     contents = {split: ids[split].tobytes() for split in SPLITS}
     for split, content in contents.items():
         write_bytes(_path(folder, split), content)
@@ -74,8 +84,8 @@ def write_tokens(folder: Path, meta: TokenMeta, ids: dict[Split, Ids]) -> None:
     write_sealed(folder / "meta.json", {**meta.model_dump(mode="json"), **hashes})
 
 
-def read_tokens(folder: Path) -> TokenFiles:
-    """Return the encoded corpus in a folder.
+def read_tokens(folder: Path, splits: Sequence[Split] = SPLITS) -> TokenFiles:
+    """Return the encoded corpus in a folder. Of the splits, only those in `splits` are read.
 
     Raises:
         TrainingError: a file is missing, unreadable or damaged, its length differs from meta.json, or it contains an id
@@ -86,13 +96,13 @@ def read_tokens(folder: Path) -> TokenFiles:
         record = read_sealed(path)
         hashes = {split: str(record.pop(_hash_key(split), "")) for split in SPLITS}
         meta = TokenMeta.model_validate(record)
-        contents = {split: _path(folder, split).read_bytes() for split in SPLITS}
+        contents = {split: _path(folder, split).read_bytes() for split in splits}
     except OSError as error:
         raise _unusable(f"{error.filename} cannot be read: {error.strerror}") from error
     except ValueError as error:  # that of pydantic is one too
         raise _unusable(f"{path} is damaged or from another version: {error}") from error
-    ids = {split: _decoded(_path(folder, split), contents[split], hashes[split], split, meta) for split in SPLITS}
-    return TokenFiles(meta, ids["train"], ids["val"], hashes["train"], hashes["val"])
+    ids = {split: _decoded(_path(folder, split), contents[split], hashes[split], split, meta) for split in splits}
+    return TokenFiles(meta, ids, {split: hashes[split] for split in splits})
 
 
 def decode_split(ids: Ids, tokenizer: Tokenizer) -> str:

@@ -188,8 +188,10 @@ def test_direct_speech_follows_the_style_of_each_language(primer: list[Document]
 
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_validation_shares_no_sentences_with_training(primer: list[Document], language: Language) -> None:
-    segments = split_documents([(one.language, one.paragraphs) for one in primer], 0.1, 4096)
-    by_split: dict[str, list[str]] = {"train": [], "val": []}
+    segments = split_documents(
+        [(one.language, one.paragraphs) for one in primer], load_config(ROOT / "params.yaml").split
+    )
+    by_split: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for segment in segments:
         if segment.language == language:
             by_split[segment.split] += [one for paragraph in segment.paragraphs for one in sentences(paragraph)]
@@ -219,8 +221,6 @@ def test_both_versions_of_a_story_have_the_same_people(primer: list[Document]) -
 
 def test_the_primer_is_large_enough_for_the_default_vocabulary(primer: list[Document]) -> None:
     config = load_config(ROOT / "params.yaml")
-    sides = split_documents(
-        [(d.language, d.paragraphs) for d in primer], config.split.validation_fraction, config.split.block_bytes
-    )
+    sides = split_documents([(d.language, d.paragraphs) for d in primer], config.split)
     paragraphs = [p for segment in sides if segment.split == "train" for p in segment.paragraphs]
     assert train_tokenizer(paragraphs, config.tokenizer).vocab_size == config.tokenizer.vocab_size
