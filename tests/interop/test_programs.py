@@ -65,7 +65,7 @@ def with_start(exported: Exported, text: str) -> list[int]:
 @torch.inference_mode()
 def our_logits(exported: Exported, ids: Sequence[int]) -> Logits:
     """Return the logits after each of T tokens, (T, V)."""
-    logits: Logits = exported.model.head(exported.model.hidden(torch.tensor([ids])))[0].numpy()
+    logits: Logits = (exported.model.hidden(torch.tensor([ids])) @ exported.model.output_weight.t())[0].numpy()
     return logits
 
 
@@ -178,7 +178,7 @@ def test_the_program_in_the_card_runs(exported: Exported, name: str) -> None:
 def test_a_character_tokenizer_gives_the_same_token_ids(exported: Exported, tmp_path: Path) -> None:
     config = TokenizerConfig(name="t", vocab_size=1000, model_type="char", threads=1)
     tokenizer = train_tokenizer(paragraphs(exported), config)
-    model = TinyTransformer(Architecture(tokenizer.vocab_size, 1, 64, 2, 128, 32))
+    model = TinyTransformer(Architecture(tokenizer.vocab_size, 1, 64, 2, 128, True, 32))
     weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
     source = Source(model.architecture, weights, tokenizer, "1.0.0")
     for name, content in {**hf_files(source), **gguf_files(source)}.items():

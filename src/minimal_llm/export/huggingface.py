@@ -77,7 +77,7 @@ def _config(source: Source) -> dict[str, Any]:
         "rope_theta": ROPE_BASE,
         "attention_bias": False,
         "mlp_bias": False,
-        "tie_word_embeddings": False,
+        "tie_word_embeddings": shape.tie_embeddings,
         "bos_token_id": source.tokenizer.bos_id,
         "eos_token_id": source.tokenizer.eos_id,
         "torch_dtype": "float32",

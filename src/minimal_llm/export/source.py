@@ -62,8 +62,11 @@ def renamed_weights(
     """Return the weights under the names of another program, with fused q, k, v and gate, up split.
 
     `outer` has the names outside of the layers, `inner` those inside, `layer` the prefix of a layer, {} its number.
+    A tied head is left out: these programs use the embedding then.
     """
-    renamed = {f"{outer[part]}.weight": source.weights[f"{part}.weight"] for part in ("embedding", "norm", "head")}
+    if source.architecture.tie_embeddings:
+        outer = {part: name for part, name in outer.items() if part != "head"}
+    renamed = {f"{outer[part]}.weight": source.weights[f"{part}.weight"] for part in outer}
     for number in range(source.architecture.layers):
         for part, weight in layer_weights(source, number).items():
             renamed[f"{layer.format(number)}.{inner[part]}.weight"] = weight

@@ -39,13 +39,13 @@ QUALITY = {
 }
 
 
-@pytest.fixture
-def data(tokens_folder: Path, tmp_path: Path) -> Artifacts:
+@pytest.fixture(params=[True, False], ids=["tied", "untied"])
+def data(tokens_folder: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Artifacts:
     """A folder with a corpus, its tokenizer and, as its best model, one with random weights."""
     folder = Artifacts(copy_folder(tokens_folder, tmp_path / "data"))
     tokenizer = Tokenizer.load(folder.tokenizer_model)
     torch.manual_seed(0)
-    model = TinyTransformer(Architecture(tokenizer.vocab_size, 2, 64, 2, 128, 24))
+    model = TinyTransformer(Architecture(tokenizer.vocab_size, 2, 64, 2, 128, request.param, 24))
     save_model(folder.best_model, model, tokenizer.sha256, model.state_dict())
     return folder
 
@@ -114,7 +114,9 @@ def test_hf_describes_the_model(data: Artifacts, tmp_path: Path) -> None:
     content = exported(data, "hf", tmp_path / "out")
     config, tokenizer = (json.loads(content[name]) for name in ("config.json", "tokenizer.json"))
     assert (config["hidden_size"], config["num_hidden_layers"], config["intermediate_size"]) == (64, 2, 128)
-    assert not config["tie_word_embeddings"]
+    tied = source_of(data).architecture.tie_embeddings
+    assert config["tie_word_embeddings"] == tied
+    assert ("lm_head.weight" in load_file(tmp_path / "out" / "model.safetensors")) != tied
     vocabulary = [text for text, _ in tokenizer["model"]["vocab"]]
     assert len(vocabulary) == config["vocab_size"] == 1000
     assert vocabulary[:4] == ["<unk>", "<s>", "</s>", "<0x00>"]
@@ -129,8 +131,10 @@ def test_gguf_contains_the_weights_and_the_vocabulary(data: Artifacts, tmp_path:
     fused = source.weights["blocks.0.feed_forward.gate_up.weight"]
     assert np.array_equal(tensors["blk.0.ffn_gate.weight"], fused[:128])
     assert np.array_equal(tensors["blk.0.ffn_up.weight"], fused[128:])
-    assert np.array_equal(tensors["output.weight"], source.weights["head.weight"])
-    assert len(tensors) == 3 + 2 * 9
+    assert np.array_equal(tensors["token_embd.weight"], source.weights["embedding.weight"])
+    if not source.architecture.tie_embeddings:
+        assert np.array_equal(tensors["output.weight"], source.weights["head.weight"])
+    assert len(tensors) == 2 + (not source.architecture.tie_embeddings) + 2 * 9
     tokens = reader.fields["tokenizer.ggml.tokens"]
     assert tokens.contents() == [entry.text for entry in vocabulary_entries(source.tokenizer)]
     assert reader.fields["llama.context_length"].contents() == 24

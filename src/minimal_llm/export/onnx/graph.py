@@ -86,6 +86,10 @@ class Graph:
         """Add a matmul with an (outputs, inputs) weight."""
         return self.add("MatMul", [x, self.constant(f"{name}.weight", weight.T)], name)
 
+    def project_by_table(self, x: str, table: str, name: str) -> str:
+        """Add a matmul of (B, C) rows with the (V, C) table of an earlier lookup, which is stored once."""
+        return self.add("Gemm", [x, f"{table}.weight"], name, transB=1)
+
 
 def files(source: Source) -> dict[str, bytes]:
     """Return the content of each exported file by name; the same model gives the same bytes."""
@@ -111,7 +115,10 @@ def build(source: Source, graph: Graph) -> ModelProto:
         x = _add_layer(graph, source, number, x)
     last = graph.add("Gather", [x, graph.constant("last_index", np.array(-1))], "last", axis=1)  # (B, C)
     normed = graph.norm(last, source.weights["norm.weight"], "norm")
-    graph.project(normed, source.weights["head.weight"], "logits")
+    if shape.tie_embeddings:
+        graph.project_by_table(normed, "embedding", "logits")
+    else:
+        graph.project(normed, source.weights["head.weight"], "logits")
     graph.add("Concat", [f"present.{number}" for number in range(shape.layers)], "present", axis=0)
     return _wrap(graph, source)
 
