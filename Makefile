@@ -57,7 +57,7 @@ train: setup ## Run the whole pipeline: check, download, tokenizer, train, valid
 quick: setup ## Run the whole pipeline small, on the embedded primer, in about a minute, into runs/quick
 	@python stages/download.py $(QUICK) --source primer --primer-megabytes 1
 	@python stages/tokenizer.py $(QUICK) --vocab-size 2000
-	@python stages/train.py $(QUICK) --epochs 5 --batch-size 8 --dropout 0
+	@python stages/train.py $(QUICK) --epochs 6 --batch-size 8 --dropout 0 --input-mask 0 --weight-decay 0.1 --learning-rate 0.002
 	@python stages/validate.py $(QUICK)
 
 example: setup ## Run a recipe of examples/: make example NAME=low-memory. Without NAME: list them

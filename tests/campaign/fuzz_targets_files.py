@@ -41,7 +41,9 @@ from tests.support.stages import ROOT
 
 RUN = "0" * 32
 VOCABULARY = 300
-SHAPE = Architecture(vocab_size=VOCABULARY, layers=1, d_model=16, heads=2, feed_forward=16, max_seq_length=16)
+SHAPE = Architecture(
+    vocab_size=VOCABULARY, layers=1, d_model=16, heads=2, feed_forward=16, tie_embeddings=True, max_seq_length=16
+)
 
 
 @dataclass(frozen=True)

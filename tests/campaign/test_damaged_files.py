@@ -69,7 +69,7 @@ def _checkpoint(kit: Kit) -> Any:
 
 def _tokens(kit: Kit) -> Any:
     tokens = read_tokens(kit.files.tokens)
-    return tokens.train.tolist(), tokens.val.tolist(), tokens.meta, tokens.train_sha256, tokens.val_sha256
+    return tokens.train.tolist(), tokens.val.tolist(), tokens.meta, dict(tokens.sha256)
 
 
 def _tokenizer(kit: Kit) -> Any:

@@ -99,7 +99,7 @@ def edit(clone: Clone, name: str, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("name", "old", "new", "told"),
     [
-        ("params.yaml", "learning_rate: 0.002", "learning_rate: 0.001", "params.yaml: train.learning_rate"),
+        ("params.yaml", "learning_rate: 0.004", "learning_rate: 0.001", "params.yaml: train.learning_rate"),
         ("src/minimal_llm/training/schedule.py", "What changes", "What varies", "src/minimal_llm/training/schedule.py"),
     ],
     ids=["a parameter", "code"],
@@ -117,7 +117,7 @@ def test_inputs_that_change_under_a_running_stage_are_told_and_never_recorded_fo
     assert f"changed while train was running: {told}. Its result is not recorded" in started.printed
     assert "make train" in started.printed
     recorded = read_lock(experimental)["stages"]["train"]["params"]["params.yaml"]
-    assert (recorded["train.epochs"], recorded["train.learning_rate"]) == (2, 0.002), "recorded all the same"
+    assert (recorded["train.epochs"], recorded["train.learning_rate"]) == (2, 0.004), "recorded all the same"
     edit(experimental, name, new, old)
     experimental.run("make", "train")
     assert_equals_a_quiet_run(experimental, tmp_path / "quiet")

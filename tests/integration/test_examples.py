@@ -102,7 +102,9 @@ def test_without_a_name_the_examples_are_listed_and_a_wrong_value_is_refused(clo
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["quick-test", "low-memory", "high-quality", "earlier-recipe", "balanced"])
+@pytest.mark.parametrize(
+    "name", ["quick-test", "low-memory", "high-quality", "earlier-recipe", "balanced", "tiny", "storyteller"]
+)
 def test_every_recipe_runs(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     clone = Clone(tmp_path_factory.mktemp(name))
     printed = clone.run("make", "example", f"NAME={name}", "EPOCHS=1", limit=LIMIT_SECONDS)

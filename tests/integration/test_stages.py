@@ -61,7 +61,9 @@ def test_summary_and_cost_repeat_the_metrics_of_the_other_files(validated_folder
     assert read(metrics / "summary.json") == {
         "val_loss": pytest.approx(quality["val_loss"], abs=1e-4),
         "bits_per_byte": pytest.approx(quality["val_bits_per_byte"], abs=1e-4),
+        "test_bits_per_byte": pytest.approx(quality["test_bits_per_byte"], abs=1e-4),
         "gap": pytest.approx(quality["gap"], abs=1e-4),
+        "grammar": pytest.approx(sum(quality[name]["grammar"]["share"] for name in ("en", "es")) / 2, abs=1e-4),
         "best_epoch": train["best_epoch"],
     }
     assert read(metrics / "cost.json") == {
@@ -195,7 +197,7 @@ def test_one_model_has_one_loss_to_the_last_digit_wherever_it_is_written(validat
     record = read(validated_folder / "training_metrics.json")
     best = record["epoch_history"][train["best_epoch"] - 1]
     rows = (validated_folder / "plots" / "history.csv").read_text(encoding="utf-8").splitlines()
-    for name in ("val_loss", "val_perplexity", "val_bits_per_byte", "gap", "gap_without_dropout", "unigram_loss"):
+    for name in ("val_loss", "val_perplexity", "val_bits_per_byte", "gap", "train_loss", "unigram_loss"):
         assert train[name] == validation[name], name
     assert best["val_loss"] == record["final_metrics"]["val_loss"] == train["val_loss"]
     assert summary["val_loss"] == round(train["val_loss"], 4)

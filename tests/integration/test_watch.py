@@ -105,5 +105,5 @@ def test_several_runs_are_listed_and_without_a_terminal_it_prints_once(experimen
             terminal.expect(r"learning_rate=0\.0007.*running")
         printed = experimental.run("make", "watch")
     assert "learning_rate=0.0007" in printed
-    assert "learning_rate=0.002" in printed
+    assert "learning_rate=0.004" in printed
     assert "\x1b" not in printed

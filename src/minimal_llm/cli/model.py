@@ -86,7 +86,7 @@ def _training_result(folder: Path) -> dict[str, Any]:
     try:
         metrics = read_sealed(path)
     except (OSError, ValueError) as error:
-        raise ValidationError(f"{path} is damaged: {error}", remedy="dvc checkout, or dvc repro train") from error
+        raise ValidationError(f"{path} is damaged: {error}", remedy="dvc checkout, or make train") from error
     final = metrics["final_metrics"]
     names = ("parameters", "epochs", "best_epoch", "val_loss", "val_perplexity", "val_bits_per_byte")
     corpus = metrics["corpus"]["source"] + (" (fallback)" if metrics["corpus"]["fallback"] else "")

@@ -108,6 +108,7 @@ class DownloadConfig(Section):
 
 class SplitConfig(Section):
     validation_fraction: Real = Field(ge=0.01, le=0.5)
+    test_fraction: Real = Field(ge=0.01, le=0.3)
     block_bytes: Whole = Field(ge=256, le=1_000_000)
 
 
@@ -123,6 +124,7 @@ class ModelConfig(Section):
     d_model: Whole = Field(ge=64, le=512)
     heads: Whole = Field(ge=1, le=16)
     feed_forward: Whole = Field(ge=128, le=2048)
+    tie_embeddings: bool
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelConfig:
@@ -142,13 +144,16 @@ class TrainConfig(Section):
     epochs: Whole = Field(ge=1, le=100)
     batch_size: Whole = Field(ge=1, le=128)
     max_seq_length: Whole = Field(ge=32, le=2048)
+    window_start: Literal["anywhere", "document"]
     learning_rate: Real = Field(ge=1e-5, le=1e-2)
     warmup_steps: Whole = Field(ge=0, le=100_000)
     min_learning_rate_ratio: Real = Field(ge=0, le=1)
     weight_decay: Real = Field(ge=0, le=1)
     dropout: Real = Field(ge=0, le=0.99)  # rounded to n/256 (dropout_masks): from 0.9981 on, nothing would be left
     dropout_rise_ratio: Real = Field(ge=0, le=1)
+    input_mask: Real = Field(ge=0, le=0.5)
     gradient_clip: Real = Field(gt=0, le=1000)
+    softmax: Literal["auto", "full", "subset"]
     init_from: FileName
     checkpoint_every_epochs: Whole = Field(ge=1, le=100)
     checkpoint_every_seconds: Real = Field(ge=0.1, le=86_400)

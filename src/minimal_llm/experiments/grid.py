@@ -97,7 +97,7 @@ def identity(config: Config, inputs: Mapping[str, str], by_threads: bool) -> str
 
 def _check_size(path: Path, grid: Mapping[str, Sequence[Any]]) -> None:
     if not grid:
-        remedy = f"list values to try in {path}, such as: `train.dropout: [0.1, 0.35]`"
+        remedy = f"list values to try in {path}, such as: `train.dropout: [0.1, 0.3]`"
         raise ConfigurationError(f"{path} sets no parameters", remedy=remedy)
     if empty := "".join(f"\n  - {key} = []: the list is empty" for key, choices in grid.items() if not choices):
         raise ConfigurationError(f"{path} is invalid:{empty}", remedy=f"list at least one value each in {path}")

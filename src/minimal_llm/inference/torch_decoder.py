@@ -16,7 +16,7 @@ class TorchDecoder:
     def __init__(self, model: TinyTransformer) -> None:
         self._model = model
         # (C, V): a matmul with a single row takes half the time that it takes with the (V, C) weights of the layer
-        self._head = model.head.weight.detach().t().contiguous()
+        self._head = model.output_weight.detach().t().contiguous()
         self._cache = self._empty_cache(1)
 
     @property

@@ -16,7 +16,7 @@ from minimal_llm.model.transformer import Architecture, TinyTransformer
 from minimal_llm.model.version import MODEL_VERSION, check_version
 
 LARGEST = 2**20  # of any size in an architecture
-RETRAIN = "dvc repro train (or dvc checkout, which restores the last good model)"
+RETRAIN = "make train (or dvc checkout, which restores the last good model)"
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,11 @@ def _check_sums(stream: BinaryIO) -> None:
 def _check_sizes(path: Path, shape: Architecture) -> None:
     """Raise ValidationError for an architecture that the file cannot hold the weights of, before memory is taken."""
     sizes = asdict(shape)
-    possible = all(type(size) is int and 0 < size <= LARGEST for size in sizes.values())
+    tied = sizes.pop("tie_embeddings")
+    possible = all(type(size) is int and 0 < size <= LARGEST for size in sizes.values()) and type(tied) is bool
     if possible and shape.d_model % (2 * shape.heads) == 0:
         layer = 4 * shape.d_model**2 + 3 * shape.d_model * shape.feed_forward
-        if 4 * (2 * shape.vocab_size * shape.d_model + shape.layers * layer) <= path.stat().st_size:
+        if 4 * ((1 if tied else 2) * shape.vocab_size * shape.d_model + shape.layers * layer) <= path.stat().st_size:
             return
     described = ", ".join(f"{name} {size!r}" for name, size in sizes.items())
     raise ValidationError(f"{path}: the weights do not fit the architecture: {described}", remedy=RETRAIN)

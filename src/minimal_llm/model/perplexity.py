@@ -56,13 +56,13 @@ def evaluate(
     the loss is slightly higher than with a sliding window. All matmuls are in `dtype`, whatever the model trains in.
     """
     nats, count = 0.0, 0
-    device = model.head.weight.device
+    device = model.output_weight.device
     length = model.architecture.max_seq_length
     windows = max(1, min(EVALUATION_WINDOWS, EVALUATION_TOKENS // length))
     with model.matmuls_in(dtype):
         for inputs, targets in evaluation_batches(tokens, windows, length):
             hidden = model.hidden(inputs.to(device)).flatten(0, 1)  # (B * T, C)
-            nats += summed_cross_entropy(hidden, model.head.weight, targets.to(device).flatten(), dtype)
+            nats += summed_cross_entropy(hidden, model.output_weight, targets.to(device).flatten(), dtype)
             count += targets.numel()
     return Evaluation(nats, count, size_bytes)
 
@@ -116,12 +116,16 @@ def training_sample(tokens: Ids, size: int, length: int) -> Ids:
     return tokens[: windows * length].reshape(windows, length)[chosen].reshape(-1)
 
 
+def measure_test(model: TinyTransformer, tokens: TokenFiles) -> Evaluation:
+    """Return the evaluation of the test split, which nothing but the report looks at."""
+    return total(evaluate_spans(model, tokens.ids["test"], tokens.meta.test))
+
+
 def measure_losses(model: TinyTransformer, tokens: TokenFiles) -> tuple[Evaluation, dict[str, Evaluation]]:
     """Return the evaluation of a training sample, and of the validation split by language.
 
     The sample is as large as the validation split. Both are evaluated with the same weights and without dropout, so
-    their difference measures how much the model has memorized. It is larger than the difference of the losses recorded
-    during an epoch, where the training loss is a mean over changing weights, with dropout.
+    their difference, the gap, measures how much the model has memorized.
     """
     by_language = evaluate_spans(model, tokens.val, tokens.meta.val)
     sample = training_sample(tokens.train, len(tokens.val), model.architecture.max_seq_length)

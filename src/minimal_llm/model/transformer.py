@@ -2,8 +2,8 @@
 
 Token embedding, then blocks of causal self-attention and a feed-forward network, then an output head that predicts the
 next token. Details: pre-RMSNorm (Zhang and Sennrich 2019), rotary position embeddings (Su et al. 2021), SwiGLU
-(Shazeer 2020), no biases, and an output head that does not share its weights with the embedding. Many runtimes can
-load a model like this.
+(Shazeer 2020), no biases, and an output head that may share its weights with the embedding (Press and Wolf 2017).
+Many runtimes can load a model like this.
 
 Shapes: B sequences in a batch, T positions, C = d_model, H heads, D = C / H (head size), V vocabulary size.
 """
@@ -36,6 +36,7 @@ class Architecture:
     d_model: int
     heads: int
     feed_forward: int
+    tie_embeddings: bool  # the output head is the embedding
     max_seq_length: int
 
 
@@ -50,7 +51,8 @@ class TinyTransformer(nn.Module):
         self.embedding = nn.Embedding(architecture.vocab_size, architecture.d_model)
         self.blocks = nn.ModuleList(Block(architecture) for _ in range(architecture.layers))
         self.norm = nn.RMSNorm(architecture.d_model, eps=NORM_EPSILON)
-        self.head = Linear(architecture.d_model, architecture.vocab_size)
+        self.head = None if architecture.tie_embeddings else Linear(architecture.d_model, architecture.vocab_size)
+        self.matmul_dtype = torch.float32
         rotary = rotary_table(architecture.max_seq_length, architecture.d_model // architecture.heads)
         self.register_buffer("rotary", rotary, persistent=False)
         self._init_weights()
@@ -65,16 +67,21 @@ class TinyTransformer(nn.Module):
             elif parameter.dim() == 2:
                 nn.init.normal_(parameter, std=INIT_STD)
 
+    @property
+    def output_weight(self) -> Tensor:
+        """The (V, C) weights of the output head, one row per vocabulary entry."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
     def set_matmul_dtype(self, dtype: torch.dtype) -> None:
         """Compute the matmuls of all layers in `dtype`; weights and everything else stay fp32."""
         for module in self.modules():
-            if isinstance(module, Linear):
+            if isinstance(module, Linear | TinyTransformer):
                 module.matmul_dtype = dtype
 
     @contextmanager
     def matmuls_in(self, dtype: torch.dtype) -> Iterator[None]:
         """Compute the matmuls of all layers in `dtype` within the block."""
-        before = self.head.matmul_dtype
+        before = self.matmul_dtype
         self.set_matmul_dtype(dtype)
         try:
             yield
@@ -103,8 +110,8 @@ class TinyTransformer(nn.Module):
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """Return the (B, V) logits of the token that follows each of the (B, T) sequences."""
-        logits: Tensor = self.head(self.hidden(tokens, cache)[:, -1])
-        return logits.float()
+        last = self.hidden(tokens, cache)[:, -1]  # (B, C)
+        return F.linear(last.to(self.matmul_dtype), self.output_weight.to(self.matmul_dtype)).float()
 
 
 class Block(nn.Module):

@@ -7,7 +7,7 @@ from pathlib import Path
 from minimal_llm.common.errors import ValidationError
 
 # MAJOR: the vocabulary changes. MINOR: the architecture changes. PATCH: new weights.
-MODEL_VERSION = "1.0.0"
+MODEL_VERSION = "1.1.0"
 
 
 def check_version(path: Path, version: str, remedy: str) -> None:

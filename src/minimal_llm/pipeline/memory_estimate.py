@@ -60,7 +60,7 @@ def training_memory_mb(config: Config, tokens: int | None = None) -> float:
 
 def will_compile(config: Config, tokens: int) -> bool:
     """Return whether training uses torch.compile, as common/compute.py decides, for a corpus of so many tokens."""
-    trained = config.train.epochs * tokens * (1 - config.split.validation_fraction)
+    trained = config.train.epochs * tokens * (1 - config.split.validation_fraction - config.split.test_fraction)
     return worth_compiling(config.train.compile, round(trained)) and compiler_problem() is None
 
 
@@ -111,7 +111,8 @@ def weights_mb(config: Config) -> float:
     """Return the size of the weights of the model in MB, without its norms and without building it."""
     model = config.model
     block = 4 * model.d_model**2 + 3 * model.d_model * model.feed_forward
-    return (2 * config.tokenizer.vocab_size * model.d_model + model.layers * block) * 4 / 1e6
+    tables = 1 if model.tie_embeddings else 2
+    return (tables * config.tokenizer.vocab_size * model.d_model + model.layers * block) * 4 / 1e6
 
 
 def corpus_mb(config: Config) -> float:

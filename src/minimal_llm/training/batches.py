@@ -14,13 +14,15 @@ from minimal_llm.tokenizer.token_files import Ids
 
 
 class TrainingBatches:
-    """Non-overlapping windows of T tokens, in a different order and with a different offset in each epoch.
+    """Windows of T tokens, in a different order in each epoch.
 
-    Overlapping windows would cost the same per window, but repeat tokens within an epoch. The random offset, less than
-    T, moves the window borders, so that it is not always the same tokens that start a window without any context.
+    They do not overlap: it would cost the same per window, but repeat tokens within an epoch. A random offset per
+    epoch, less than T, moves the window borders, so that it is not always the same tokens that start without context.
+    With `document_start`, the `<s>` of documents, a window begins instead where the document began that the one before
+    it cut off, unless that is longer than T: the model sees stories from their beginning.
     """
 
-    def __init__(self, tokens: Ids, batch_size: int, length: int, seed: int) -> None:
+    def __init__(self, tokens: Ids, batch_size: int, length: int, seed: int, document_start: int | None = None) -> None:
         """Take the tokens of the training split; `length` is T.
 
         Raises:
@@ -29,7 +31,12 @@ class TrainingBatches:
         self._tokens = torch.from_numpy(tokens.astype(np.int64))
         self._length = length
         self._seed = seed
-        self.windows = (len(tokens) - length) // length  # as many as fit at the largest offset
+        self._moves = document_start is None
+        if document_start is None:
+            self._starts = torch.arange((len(tokens) - length) // length) * length  # that fit at the largest offset
+        else:
+            self._starts = torch.tensor(document_starts(tokens, length, document_start))
+        self.windows = len(self._starts)
         if self.windows < 1:
             raise TrainingError(
                 f"the corpus has {len(tokens)} training tokens, but train.max_seq_length = {length} needs {2 * length}",
@@ -50,11 +57,21 @@ class TrainingBatches:
         Targets are the inputs shifted by one token: each position predicts the next token.
         """
         generator = torch.Generator().manual_seed(derive_seed("batches", self._seed, epoch))
-        offset = int(torch.randint(self._length, (), generator=generator))
+        offset = torch.randint(self._length, (), generator=generator) * self._moves
         order = torch.randperm(self.windows, generator=generator)
-        span = self.windows * self._length
-        inputs = self._tokens[offset : offset + span].view(self.windows, self._length)
-        targets = self._tokens[offset + 1 : offset + 1 + span].view(self.windows, self._length)
+        within = torch.arange(self._length)
         for step in range(first_step, self.steps):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield inputs[chosen], targets[chosen]
+            positions = offset + self._starts[chosen].unsqueeze(1) + within  # (B, T)
+            yield self._tokens[positions], self._tokens[positions + 1]
+
+
+def document_starts(tokens: Ids, length: int, document_start: int) -> list[int]:
+    """Return where windows of `length` tokens begin so that each begins with the document that the last one cut off."""
+    documents = np.flatnonzero(tokens == document_start)
+    starts, start = [], 0
+    while start + length < len(tokens):
+        starts.append(start)
+        cut = int(documents[np.searchsorted(documents, start + length, side="right") - 1])
+        start = cut if cut > start else start + length
+    return starts

@@ -31,7 +31,6 @@ class Progress:
 
     epoch: int = 0
     step: int = 0
-    loss_sum: float = 0.0
     gradient_norm_sum: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # time spent so far, by activity (metrics.ACTIVITIES)

@@ -35,8 +35,7 @@ def run_inputs(config: Config, tokens: TokenFiles) -> dict[str, Any]:
     return {
         "parameters": run_parameters(config),
         "init_from_sha256": sha256_of_file(Path(initial)) if initial else "",
-        "train_sha256": tokens.train_sha256,
-        "val_sha256": tokens.val_sha256,
+        **{f"{split}_sha256": sha256 for split, sha256 in tokens.sha256.items()},
         "tokenizer_sha256": tokens.meta.tokenizer_sha256,
         "sources": training_sources(CLONE),
     }

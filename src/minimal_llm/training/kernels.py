@@ -19,7 +19,9 @@ from minimal_llm.model.transformer import Architecture, TinyTransformer
 
 # What users may set to have torch's libraries choose other kernels.
 LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
-PROBED = Architecture(vocab_size=512, layers=1, d_model=128, heads=4, feed_forward=256, max_seq_length=64)
+PROBED = Architecture(
+    vocab_size=512, layers=1, d_model=128, heads=4, feed_forward=256, tie_embeddings=True, max_seq_length=64
+)
 PROBE_BATCH = 8
 
 
@@ -40,7 +42,7 @@ def probe(compute: Compute) -> str:
     model.set_matmul_dtype(compute.matmul_dtype)
     ids = torch.arange(PROBE_BATCH * PROBED.max_seq_length, device=compute.device) * 7 % PROBED.vocab_size
     hidden = model.hidden(ids.view(PROBE_BATCH, -1)).flatten(0, 1)
-    linear_cross_entropy(hidden, model.head.weight, ids, compute.matmul_dtype).backward()  # type: ignore[no-untyped-call]
+    linear_cross_entropy(hidden, model.output_weight, ids, compute.matmul_dtype).backward()  # type: ignore[no-untyped-call]
     digest = hashlib.sha256()
     for parameter in model.parameters():
         assert parameter.grad is not None  # noqa: S101  # every parameter takes part

@@ -41,8 +41,7 @@ def final_metrics(
     """Return the content of metrics/train.json; `model` must have the best weights. Losses are in nats per token."""
     train, by_language = measure_losses(model, tokens)
     validation = total(by_language)
-    train_loss = progress.history[progress.best_epoch - 1]["train_loss"]
-    gap = validation.loss - train_loss
+    gap = validation.loss - train.loss
     plateau = plateau_epoch([row["val_loss"] for row in progress.history])
     return {
         "corpus": tokens.meta.source,
@@ -53,9 +52,8 @@ def final_metrics(
         "val_perplexity": validation.perplexity,
         "val_bits_per_byte": validation.bits_per_byte,
         "unigram_loss": unigram_loss(tokens),
-        "train_loss": train_loss,
+        "train_loss": train.loss,
         "gap": gap,
-        "gap_without_dropout": validation.loss - train.loss,
         "overfitting": gap > OVERFITTING_GAP,
         "converged": plateau is not None,
         "plateau_epoch": plateau or 0,
@@ -75,11 +73,11 @@ def write_results(
 ) -> None:
     """Write training_metrics.json, metrics/train.json and plots/history.csv, which are identical for equal runs.
 
-    Epochs are evaluated in the precision of training. The best one's loss is replaced by the final one, in fp32, so
-    that a model has one loss wherever it is written.
+    Epochs are evaluated in the precision of training, and on less training text. The losses of the best one are
+    replaced by the final ones, in fp32, so that a model has one loss wherever it is written.
     """
-    best = final["best_epoch"]
-    history = [row | {"val_loss": final["val_loss"]} if row["epoch"] == best else row for row in progress.history]
+    best, losses = final["best_epoch"], {key: final[key] for key in ("train_loss", "val_loss")}
+    history = [row | losses if row["epoch"] == best else row for row in progress.history]
     write_sealed(
         artifacts.training_metrics,
         {

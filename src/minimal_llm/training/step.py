@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from minimal_llm.common.compute import Compute
 from minimal_llm.common.config import Config
-from minimal_llm.model.loss import linear_cross_entropy
+from minimal_llm.model.loss import Candidates, draw_candidates, linear_cross_entropy
 from minimal_llm.model.seeds import derive_seed
 from minimal_llm.model.transformer import Architecture, TinyTransformer, dropout_masks
 from minimal_llm.tokenizer.token_files import TokenFiles
 from minimal_llm.training.schedule import Schedule
 
 ADAM_BETAS = (0.9, 0.95)  # Touvron et al. 2023 (Llama): a short run needs a shorter memory than the usual 0.999
+SUBSET_OTHERS = 1000  # candidates of the subset softmax beside the targets
+ROUGH_SHARE = 0.9  # of the steps; the last ones see all of their inputs and compute the full softmax
+UNKNOWN_ID = 0  # <unk> in every vocabulary of this project
 
 
 class Engine:
@@ -38,6 +42,7 @@ class Engine:
             self._hidden = torch.compile(self.model.hidden, dynamic=False, fullgraph=True)
         self._config = config
         self._compute = compute
+        self._rough_steps = round(ROUGH_SHARE * total_steps)
 
     def step(self, number: int, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
         """Train on (B, T) inputs and targets; return the loss and the gradient norm before clipping."""
@@ -53,11 +58,24 @@ class Engine:
         masks = dropout_masks(self.model.architecture, inputs.shape, rate, seed, dtype)
         if masks is not None:
             masks = masks.to(inputs.device)
+        if number < self._rough_steps:
+            inputs = mask_inputs(inputs, self._config.train.input_mask, derive_seed("mask", self._config.seed, number))
         hidden = self._hidden(inputs, dropout=masks).flatten(0, 1)  # (B * T, C)
-        loss = linear_cross_entropy(hidden, self.model.head.weight, targets.flatten(), dtype)
+        candidates = self._candidates(number, targets.flatten())
+        loss = linear_cross_entropy(hidden, self.model.output_weight, targets.flatten(), dtype, candidates)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
+
+    def _candidates(self, number: int, targets: Tensor) -> Candidates | None:
+        """Return the candidates of the softmax in step `number`, or None for the whole vocabulary."""
+        if number >= self._rough_steps or self._config.train.softmax == "full":
+            return None
+        vocab_size = self.model.architecture.vocab_size
+        seed = derive_seed("softmax", self._config.seed, number)
+        drawn = draw_candidates(targets, vocab_size, SUBSET_OTHERS, seed)
+        small = 2 * len(drawn.ids) <= vocab_size  # otherwise choosing the rows costs more than it saves
+        return drawn if small or self._config.train.softmax == "subset" else None
 
     def update_weights(self, number: int) -> float:
         """Clip the gradients and update the weights, unless the gradients are not finite; return the norm before."""
@@ -69,22 +87,29 @@ class Engine:
         return norm.item()
 
 
+def mask_inputs(inputs: Tensor, rate: float, seed: int) -> Tensor:
+    """Return (B, T) inputs, each of which is <unk> with probability `rate` (rounded to a multiple of 1/256)."""
+    if rate == 0:
+        return inputs
+    drawn = np.frombuffer(np.random.default_rng(seed).bytes(inputs.numel()), np.uint8).reshape(tuple(inputs.shape))
+    return inputs.masked_fill(torch.from_numpy(drawn < round(rate * 256)).to(inputs.device), UNKNOWN_ID)
+
+
 def architecture_of(config: Config, tokens: TokenFiles) -> Architecture:
     """Return the architecture for a configuration and the vocabulary of the token files."""
     return Architecture(
-        vocab_size=tokens.meta.vocab_size,
-        layers=config.model.layers,
-        d_model=config.model.d_model,
-        heads=config.model.heads,
-        feed_forward=config.model.feed_forward,
-        max_seq_length=config.train.max_seq_length,
+        vocab_size=tokens.meta.vocab_size, **config.model.model_dump(), max_seq_length=config.train.max_seq_length
     )
 
 
 def make_optimizer(model: TinyTransformer, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW (Loshchilov and Hutter 2019) with weight decay on all matrices except the embedding."""
-    decayed = [p for name, p in model.named_parameters() if p.dim() == 2 and not name.startswith("embedding")]
-    others = [p for name, p in model.named_parameters() if p.dim() < 2 or name.startswith("embedding")]
+    """Return AdamW (Loshchilov and Hutter 2019) with weight decay on all matrices that are multiplied with.
+
+    So an embedding is decayed if it is the output head as well.
+    """
+    lookup_only = None if model.head is None else model.embedding.weight
+    decayed = [p for p in model.parameters() if p.dim() == 2 and p is not lookup_only]
+    others = [p for p in model.parameters() if p.dim() < 2 or p is lookup_only]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, betas=ADAM_BETAS, fused=True)
 

@@ -42,9 +42,9 @@ def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
         Interrupted: a signal stopped training; the next call resumes from there.
     """
     tokenizer = Tokenizer.load(inputs.tokenizer_model)
-    tokens = read_tokens(inputs.tokens)
+    tokens = read_tokens(inputs.tokens, ("train", "val"))  # never the test split
     check_tokenizer(tokens, tokenizer)
-    batches = TrainingBatches(tokens.train, config.train.batch_size, config.train.max_seq_length, config.seed)
+    batches = training_batches(config, tokens)
     root = checkpoint_root(outputs)
     compute = choose_compute(config.train, config.train.epochs * batches.steps, root / "compiled")
     initial = initial_weights(config, tokens)
@@ -80,6 +80,13 @@ def train(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
         save_model(outputs.final_model, trainer.model, tokenizer.sha256, final_weights)
         write_results(outputs, config, tokens, run, trainer.progress, final)
         write_json(outputs.train_speed, speed)
+
+
+def training_batches(config: Config, tokens: TokenFiles) -> TrainingBatches:
+    """Return the batches of a run."""
+    train = config.train
+    document_start = tokens.meta.bos_id if train.window_start == "document" else None
+    return TrainingBatches(tokens.train, train.batch_size, train.max_seq_length, config.seed, document_start)
 
 
 def check_tokenizer(tokens: TokenFiles, tokenizer: Tokenizer) -> None:

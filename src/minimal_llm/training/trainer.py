@@ -23,7 +23,7 @@ from minimal_llm.common.signals import StopNow, StopRequest, catch_signals
 from minimal_llm.inference.generation import generate
 from minimal_llm.inference.sampling import Sampling
 from minimal_llm.inference.torch_decoder import TorchDecoder
-from minimal_llm.model.perplexity import evaluate_spans, total, unigram_loss
+from minimal_llm.model.perplexity import evaluate, evaluate_spans, total, training_sample, unigram_loss
 from minimal_llm.model.seeds import derive_seed
 from minimal_llm.tokenizer.token_files import TokenFiles
 from minimal_llm.tokenizer.tokenizer import Tokenizer
@@ -33,6 +33,7 @@ from minimal_llm.training.step import Engine, architecture_of, copy_weights
 
 SAMPLE_PROMPTS = {"en": "Once upon a time", "es": "Había una vez"}
 SAMPLE_TOKENS = 40
+SAMPLE_SHARE = 0.25  # training text that each epoch measures the loss on, of the size of the validation text
 DIVERGED_NATS = 1.0  # above the loss of a uniform guess over the vocabulary
 DIVERGED_STEPS = 20  # in a row
 STUCK_STEPS = 300  # after warmup: any model that learns is far below the unigram loss by then
@@ -56,6 +57,8 @@ class Trainer:
         self.best_weights = copy_weights(self.model)
         self._config = config
         self._tokens = tokens
+        length = config.train.max_seq_length
+        self._train_sample = training_sample(tokens.train, round(SAMPLE_SHARE * len(tokens.val)), length)
         self._tokenizer = tokenizer
         self._compute = compute
         self._checkpoints = checkpoints
@@ -147,7 +150,6 @@ class Trainer:
         with self._timed("steps"):
             norm = self.engine.update_weights(self.global_step)
         self._check_health(loss, norm)
-        self.progress.loss_sum += loss
         self.progress.gradient_norm_sum += norm
         self.progress.step += 1
         return loss
@@ -171,10 +173,11 @@ class Trainer:
         """Evaluate the model, generate samples, record and print the metrics of the epoch, save a checkpoint."""
         with self._timed("evaluation"), self._interruptible(stop):
             dtype = self._compute.matmul_dtype
+            train_loss = evaluate(self.model, self._train_sample, dtype=dtype).loss
             val_loss = total(evaluate_spans(self.model, self._tokens.val, self._tokens.meta.val, dtype)).loss
         with self._timed("samples"), self._interruptible(stop):
             samples = self._samples()
-        self._record_epoch(val_loss, samples)
+        self._record_epoch(train_loss, val_loss, samples)
         with self._timed("logging"):
             self._report_epoch(self.progress.history[-1])
         self._save()
@@ -188,7 +191,7 @@ class Trainer:
             for language, prompt in SAMPLE_PROMPTS.items()
         }
 
-    def _record_epoch(self, val_loss: float, samples: dict[str, str]) -> None:
+    def _record_epoch(self, train_loss: float, val_loss: float, samples: dict[str, str]) -> None:
         """Add the epoch to the history, remember the weights if they are the best so far, start the next epoch."""
         progress, steps = self.progress, self.batches.steps
         best_epoch, best_val_loss = progress.best_epoch, progress.best_val_loss
@@ -197,7 +200,7 @@ class Trainer:
             self.best_weights = copy_weights(self.model)
         row = {
             "epoch": progress.epoch + 1,
-            "train_loss": progress.loss_sum / steps,
+            "train_loss": train_loss,
             "val_loss": val_loss,
             "learning_rate": self.engine.schedule.learning_rate(self.global_step - 1),
             "gradient_norm": progress.gradient_norm_sum / steps,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -22,13 +24,14 @@ from minimal_llm.inference.safety.filter import SafetyFilter
 from minimal_llm.inference.safety.recall import measure_safety, split_sentences
 from minimal_llm.inference.torch_decoder import TorchDecoder
 from minimal_llm.model.model_file import load_model
-from minimal_llm.model.perplexity import Evaluation, measure_losses, total, unigram_loss
+from minimal_llm.model.perplexity import Evaluation, measure_losses, measure_test, total, unigram_loss
 from minimal_llm.model.transformer import TinyTransformer
 from minimal_llm.tokenizer.token_files import TokenFiles, decode_split, read_tokens
 from minimal_llm.tokenizer.tokenizer import Tokenizer
 from minimal_llm.validation.agreement.stories import measure_agreement
 from minimal_llm.validation.exports import measure_exports
 from minimal_llm.validation.gates import Gate, all_passed, as_json, budget_gates, quality_gates
+from minimal_llm.validation.grammar.score import measure_grammar
 from minimal_llm.validation.report.page import RUNTIMES, Report, render_report
 from minimal_llm.validation.report.plots import (
     Latencies,
@@ -82,7 +85,7 @@ def _measure(
     tokens = read_tokens(inputs.tokens)
     manifest = read_manifest(inputs.corpus_manifest)
     samples = write_samples(TorchDecoder(loaded.model), tokenizer, config.seed)
-    quality = _measure_quality(loaded.model, tokenizer, tokens, training, samples, config.seed)
+    quality = _measure_quality(loaded.model, tokenizer, tokens, samples, config.seed)
     exports = measure_exports(inputs, tokens.val)
     quality["int8"] = {"loss_increase": exports["onnx-int8"].loss - exports["onnx"].loss}
     costs = {"fp32": measure_in_fresh_process(inputs.best_model)}
@@ -94,6 +97,7 @@ def _measure(
         speed=speed,
         train_tokens=len(tokens.train),
         val_tokens=len(tokens.val),
+        test_tokens=len(tokens.ids["test"]),
         quality=quality,
         inference=inference,
         quality_gates=quality_gates(quality, training["epoch_history"], config.validate_),
@@ -132,13 +136,14 @@ def _measure_quality(
     model: TinyTransformer,
     tokenizer: Tokenizer,
     tokens: TokenFiles,
-    training: Mapping[str, Any],
     samples: list[Sample],
     seed: int,
 ) -> dict[str, Any]:
     train, parts = measure_losses(model, tokens)
-    quality = _quality(training["final_metrics"]["train_loss"], tokens.meta.source, train, parts, samples)
+    quality = _quality(tokens.meta.source, train, parts, measure_test(model, tokens), samples)
     quality["unigram_loss"] = unigram_loss(tokens)
+    for language, grammar in measure_grammar(model, tokenizer, tokens).items():
+        quality[language]["grammar"] = {"share": grammar.share, **asdict(grammar)}
     if tokens.meta.source == "primer":
         for language, agreement in measure_agreement(
             TorchDecoder(model), tokenizer, tokens.val, tokens.meta, seed
@@ -150,18 +155,20 @@ def _measure_quality(
 
 
 def _quality(
-    train_loss: float, source: str, train: Evaluation, parts: dict[str, Evaluation], samples: list[Sample]
+    source: str, train: Evaluation, parts: dict[str, Evaluation], test: Evaluation, samples: list[Sample]
 ) -> dict[str, Any]:
-    """Return the content of metrics/validation.json; `train_loss` is the best epoch's, with dropout, as trained."""
+    """Return the content of metrics/validation.json, all losses without dropout and in fp32."""
     validation = total(parts)
     quality: dict[str, Any] = {
         "corpus": source,
         "val_loss": validation.loss,
         "val_perplexity": validation.perplexity,
         "val_bits_per_byte": validation.bits_per_byte,
-        "train_loss": train_loss,
-        "gap": validation.loss - train_loss,
-        "gap_without_dropout": validation.loss - train.loss,
+        "test_loss": test.loss,
+        "test_perplexity": test.perplexity,
+        "test_bits_per_byte": test.bits_per_byte,
+        "train_loss": train.loss,
+        "gap": validation.loss - train.loss,
     }
     for language in LANGUAGES:
         own = [sample for sample in samples if sample.language == language]
@@ -185,10 +192,13 @@ def _write_metrics(report: Report, outputs: Artifacts) -> None:
 def _summary(report: Report) -> dict[str, float]:
     """Return metrics/summary.json: the metrics to compare runs by, the same for identical runs."""
     quality = report.quality
+    grammar = [quality[name]["grammar"]["share"] for name in LANGUAGES if "grammar" in quality[name]]
     return {
         "val_loss": round(quality["val_loss"], 4),
         "bits_per_byte": round(quality["val_bits_per_byte"], 4),
+        "test_bits_per_byte": round(quality["test_bits_per_byte"], 4),
         "gap": round(quality["gap"], 4),
+        **({"grammar": round(mean(grammar), 4)} if grammar else {}),
         "best_epoch": report.training["final_metrics"]["best_epoch"],
     }
 
@@ -215,7 +225,7 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:
-        raise ValidationError(f"{path} is missing or damaged: {error}", remedy="dvc repro train") from error
+        raise ValidationError(f"{path} is missing or damaged: {error}", remedy="make train") from error
     return content
 
 
@@ -225,7 +235,7 @@ def _announce(report: Report, outputs: Artifacts) -> None:
     checks = f"All {len(gates)}" if all_passed(gates) else f"{passed} of {len(gates)}"
     print(
         f"Validation loss {quality['val_loss']:.3f} nats per token, perplexity {quality['val_perplexity']:.1f}, "
-        f"{quality['val_bits_per_byte']:.3f} bits per byte\n"
+        f"{quality['val_bits_per_byte']:.3f} bits per byte; on the test text {quality['test_bits_per_byte']:.3f}\n"
         f"Generalization gap {quality['gap']:.2f} (corpus: {quality['corpus']})\n"
         f"Inference: {_cost_line(report.inference['fp32'])}\n"
         f"int8 export: {_cost_line(report.inference['onnx_int8'])}, loss {quality['int8']['loss_increase']:+.4f}\n"

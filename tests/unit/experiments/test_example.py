@@ -20,7 +20,18 @@ from minimal_llm.experiments.grid import read_recipe
 from minimal_llm.pipeline.overrides import dvc_command
 from tests.support.stages import ROOT
 
-NAMES = {"balanced", "custom-corpus", "earlier-recipe", "high-quality", "low-memory", "quick-test", "resume", "sweep"}
+NAMES = {
+    "balanced",
+    "custom-corpus",
+    "earlier-recipe",
+    "high-quality",
+    "low-memory",
+    "quick-test",
+    "resume",
+    "storyteller",
+    "sweep",
+    "tiny",
+}
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost")
 
 
@@ -72,13 +83,13 @@ def test_parameters_left_over_from_an_earlier_run_are_reset_and_named(
     params = repository / "params.yaml"
     committed = flat(read_params(params))
     before = params.read_text(encoding="utf-8")
-    params.write_text(before.replace("weight_decay: 0.1", "weight_decay: 0.7"), encoding="utf-8")
+    params.write_text(before.replace("min_learning_rate_ratio: 0.1", "min_learning_rate_ratio: 0.7"), encoding="utf-8")
     example.run_example("low-memory", {}, resume=None)
     example.run_example("earlier-recipe", {}, resume=None)
     printed = capsys.readouterr().out
-    assert printed.count("params.yaml: train.weight_decay is reset from 0.7 to the committed 0.1") == 1
-    assert committed["train.weight_decay"] == settings(commands[0])["train.weight_decay"] == 0.1
-    assert settings(commands[1])["train.weight_decay"] == 0.01  # its own
+    assert printed.count("params.yaml: train.min_learning_rate_ratio is reset from 0.7 to the committed 0.1") == 1
+    assert committed["train.min_learning_rate_ratio"] == settings(commands[0])["train.min_learning_rate_ratio"] == 0.1
+    assert settings(commands[1])["train.min_learning_rate_ratio"] == 0  # its own
     assert params.read_text(encoding="utf-8") != before  # DVC writes it, when it starts
 
 

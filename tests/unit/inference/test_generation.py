@@ -16,7 +16,10 @@ from minimal_llm.tokenizer.tokenizer import Tokenizer
 from minimal_llm.tokenizer.train import train_tokenizer
 from tests.support.stages import ROOT
 
-SMALL = Architecture(vocab_size=50, layers=2, d_model=64, heads=4, feed_forward=128, max_seq_length=16)
+# A tied model with large weights repeats the token that it reads.
+SMALL = Architecture(
+    vocab_size=50, layers=2, d_model=64, heads=4, feed_forward=128, tie_embeddings=False, max_seq_length=16
+)
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def model() -> TinyTransformer:
     torch.manual_seed(0)
     model = TinyTransformer(SMALL)
     with torch.no_grad():
-        model.head.weight.mul_(20)  # far from uniform, so that a wrong position changes the token
+        model.output_weight.mul_(20)  # far from uniform, so that a wrong position changes the token
     return model
 
 
@@ -75,17 +78,17 @@ def test_the_streams_of_a_batch_are_sampled_independently(model: TinyTransformer
 
 
 def test_generation_stops_at_the_end_token(tokenizer: Tokenizer) -> None:
-    model = TinyTransformer(Architecture(tokenizer.vocab_size, 1, 64, 2, 128, 16))
+    model = TinyTransformer(Architecture(tokenizer.vocab_size, 1, 64, 2, 128, False, 16))
     model.hidden = lambda tokens, cache: torch.ones(*tokens.shape, 64)  # type: ignore[method-assign, assignment]
     with torch.no_grad():
-        model.head.weight.copy_(torch.full_like(model.head.weight, -1.0))
-        model.head.weight[tokenizer.eos_id] = 1.0
+        model.output_weight.fill_(-1.0)
+        model.output_weight[tokenizer.eos_id] = 1.0
     assert generate(TorchDecoder(model), tokenizer, "The", 5, Sampling()) == ""
 
 
 def test_at_most_the_requested_number_of_tokens_is_generated(tokenizer: Tokenizer) -> None:
     torch.manual_seed(0)  # other weights may end the text earlier
-    shape = Architecture(tokenizer.vocab_size, 1, 64, 2, 128, 16)
+    shape = Architecture(tokenizer.vocab_size, 1, 64, 2, 128, True, 16)
     stream = [list(stream_text(TorchDecoder(TinyTransformer(shape)), tokenizer, "The", n, Sampling())) for n in (1, 7)]
     assert [len(chunks) for chunks in stream] == [2, 8]  # one per token, and the rest
     assert generate(TorchDecoder(TinyTransformer(shape)), tokenizer, "The", 0, Sampling()) == ""

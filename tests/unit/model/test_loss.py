@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minimal_llm.model.loss import CHUNK_ROWS, linear_cross_entropy, summed_cross_entropy
+from minimal_llm.model.loss import CANDIDATES, CHUNK_ROWS, draw_candidates, linear_cross_entropy, summed_cross_entropy
 
 
 def inputs(rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -36,6 +36,42 @@ def test_the_summed_loss_equals_that_of_a_straightforward_implementation(rows: i
     hidden, weight, targets = inputs(rows)
     plain = F.cross_entropy(hidden @ weight.t(), targets, reduction="sum").item()
     assert summed_cross_entropy(hidden, weight, targets, torch.float32) == pytest.approx(plain, rel=1e-5)
+
+
+def test_candidates_are_the_targets_and_others_drawn_once_each_by_the_seed() -> None:
+    targets = torch.tensor([5, 3, 5, 90])
+    drawn, again, other = (draw_candidates(targets, 1000, 20, seed) for seed in (1, 1, 2))
+    assert torch.equal(drawn.ids, again.ids)
+    assert not torch.equal(drawn.ids, other.ids)
+    assert torch.equal(drawn.ids[drawn.targets], targets)
+    assert len(set(drawn.ids.tolist())) == CANDIDATES
+    assert drawn.shift[:3].tolist() == [0, 0, 0]
+    assert drawn.shift[3:].exp().sum().item() == pytest.approx(997, rel=1e-5)
+
+
+def test_with_all_others_the_loss_and_its_gradients_are_the_full_ones() -> None:
+    hidden, weight, targets = inputs(50)
+    full = linear_cross_entropy(hidden, weight, targets, torch.float32)
+    subset = linear_cross_entropy(hidden, weight, targets, torch.float32, draw_candidates(targets, 300, 300, seed=1))
+    assert subset.item() == pytest.approx(full.item(), rel=1e-6)
+    for got, want in zip(*(torch.autograd.grad(loss, (hidden, weight)) for loss in (subset, full)), strict=True):
+        torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-4)
+
+
+def test_the_mean_gradient_over_many_draws_is_near_the_full_one() -> None:
+    hidden, _, targets = inputs(20)
+    weight = 0.2 * torch.randn(1500, 64, generator=torch.Generator().manual_seed(0))
+    want = torch.autograd.grad(linear_cross_entropy(hidden, weight, targets, torch.float32), hidden)[0]
+    drawn = [draw_candidates(targets, 1500, 100, seed) for seed in range(60)]
+    assert len(drawn[0].ids) == CANDIDATES
+    losses = [linear_cross_entropy(hidden, weight, targets, torch.float32, one) for one in drawn]
+    got = torch.stack([torch.autograd.grad(loss, hidden)[0] for loss in losses]).mean(0)
+    assert (got - want).norm() < 0.05 * want.norm()
+
+
+def test_a_vocabulary_of_targets_only_has_no_others() -> None:
+    drawn = draw_candidates(torch.arange(10), 10, 5, seed=0)
+    assert drawn.ids.tolist() == list(range(10))
 
 
 def test_a_target_with_underflowing_probability_gives_a_large_but_finite_loss() -> None:

@@ -15,7 +15,9 @@ from minimal_llm.model.transformer import Architecture, TinyTransformer
 from minimal_llm.model.version import MODEL_VERSION
 from minimal_llm.training.trainer import copy_weights
 
-SMALL = Architecture(vocab_size=50, layers=1, d_model=64, heads=2, feed_forward=128, max_seq_length=16)
+SMALL = Architecture(
+    vocab_size=50, layers=1, d_model=64, heads=2, feed_forward=128, tie_embeddings=True, max_seq_length=16
+)
 HASH = "a" * 64
 
 
@@ -125,4 +127,4 @@ def test_another_version_or_tokenizer_is_refused_and_both_are_named(tmp_path: Pa
 def test_a_missing_file_is_named_with_the_command_that_creates_it(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match=r"none\.pt cannot be read") as error:
         load_model(tmp_path / "none.pt")
-    assert "dvc repro train" in error.value.remedy
+    assert "make train" in error.value.remedy

@@ -15,7 +15,9 @@ from minimal_llm.model.perplexity import evaluate
 from minimal_llm.model.transformer import Architecture, TinyTransformer
 from minimal_llm.tokenizer.token_files import Ids
 
-SMALL = Architecture(vocab_size=50, layers=2, d_model=64, heads=4, feed_forward=128, max_seq_length=16)
+SMALL = Architecture(
+    vocab_size=50, layers=2, d_model=64, heads=4, feed_forward=128, tie_embeddings=True, max_seq_length=16
+)
 
 
 @pytest.mark.parametrize("count", [2, 17, 1000], ids=["two tokens", "one window", "batches, and a rest"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -15,8 +17,12 @@ from minimal_llm.model.transformer import (
     rotate,
 )
 
-DEFAULTS = Architecture(vocab_size=8000, layers=2, d_model=128, heads=4, feed_forward=256, max_seq_length=128)
-SMALL = Architecture(vocab_size=50, layers=2, d_model=64, heads=4, feed_forward=128, max_seq_length=16)
+DEFAULTS = Architecture(
+    vocab_size=8000, layers=2, d_model=128, heads=4, feed_forward=256, tie_embeddings=True, max_seq_length=128
+)
+SMALL = Architecture(
+    vocab_size=50, layers=2, d_model=64, heads=4, feed_forward=128, tie_embeddings=True, max_seq_length=16
+)
 
 
 @pytest.fixture
@@ -26,11 +32,20 @@ def model() -> TinyTransformer:
 
 
 def test_the_default_model_has_the_documented_number_of_parameters() -> None:
-    assert parameter_count(TinyTransformer(DEFAULTS)) == 2_376_320
+    assert parameter_count(TinyTransformer(DEFAULTS)) == 1_352_320
+    assert parameter_count(TinyTransformer(replace(DEFAULTS, tie_embeddings=False))) == 2_376_320
 
 
-def test_an_untrained_model_predicts_a_nearly_uniform_distribution(model: TinyTransformer) -> None:
-    logits = model(torch.randint(50, (8, 16)))
+def test_a_tied_model_writes_with_the_table_that_it_reads_with(model: TinyTransformer) -> None:
+    tokens = torch.randint(50, (2, 16))
+    expected = model.hidden(tokens)[:, -1] @ model.embedding.weight.t()
+    assert torch.allclose(model(tokens), expected, atol=1e-6)
+    assert "head.weight" not in model.state_dict()
+
+
+def test_an_untrained_model_predicts_a_nearly_uniform_distribution() -> None:
+    torch.manual_seed(0)
+    logits = TinyTransformer(replace(SMALL, tie_embeddings=False))(torch.randint(50, (8, 16)))
     assert logits.shape == (8, 50)
     assert torch.allclose(torch.softmax(logits, -1), torch.tensor(1 / 50), atol=0.02)
 

@@ -20,7 +20,7 @@ LARGEST = {
     "train.batch_size": 4,
     "train.max_seq_length": 512,
 }
-# Measured (VmHWM, MB): two threads of an EPYC with AVX512-BF16, an epoch of a small corpus
+# Measured (VmHWM, MB): two threads of an EPYC with AVX512-BF16, an epoch of a small corpus, with a head of its own
 PEAKS: list[tuple[int, dict[str, Any]]] = [
     (676, {}),
     (651, {"train.precision": "fp32"}),
@@ -46,7 +46,7 @@ def test_the_estimate_covers_the_peaks_that_were_measured_and_is_not_far_above(
     monkeypatch: pytest.MonkeyPatch, measured: float, changes: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(memory_estimate, "has_bf16_flags", lambda: True)
-    config = load_config(ROOT / "params.yaml", changes)
+    config = load_config(ROOT / "params.yaml", {"model.tie_embeddings": False, **changes})
     assert measured <= memory_estimate.training_memory_mb(config, 70_000) <= 1.4 * measured
 
 

@@ -23,6 +23,7 @@ DATA_FILES = {
     PACKAGE / "corpus" / "primer" / "frames.py": PACKAGE / "corpus" / "primer" / "story_frames",
     PACKAGE / "corpus" / "primer" / "grammar" / "lexicon.py": PACKAGE / "corpus" / "primer" / "grammar" / "words",
     PACKAGE / "inference" / "safety" / "filter.py": PACKAGE / "inference" / "safety",
+    PACKAGE / "validation" / "grammar" / "pairs.py": PACKAGE / "validation" / "grammar",
 }
 
 

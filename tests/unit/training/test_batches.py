@@ -6,7 +6,7 @@ import torch
 
 from minimal_llm.common.errors import TrainingError
 from minimal_llm.model.perplexity import evaluation_batches, training_sample
-from minimal_llm.training.batches import TrainingBatches
+from minimal_llm.training.batches import TrainingBatches, document_starts
 
 TOKENS = np.arange(1000, dtype=np.uint16)
 
@@ -53,3 +53,26 @@ def test_the_training_sample_is_spread_over_the_whole_text() -> None:
     assert len(sample) == 100
     assert sample.min() < 100
     assert sample.max() > 850
+
+
+def stories(*lengths: int) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
+    """Documents of so many tokens, each a 1, then the numbers from 10 on."""
+    return np.concatenate([np.array([1, *range(10, 9 + length)], np.uint16) for length in lengths])
+
+
+def test_windows_begin_with_the_document_that_the_one_before_cut_off() -> None:
+    tokens = stories(10, 12, 20, 30, 100, 8, 8, 8)
+    starts = document_starts(tokens, 32, document_start=1)
+    # 10 + 12 tokens fit, the third story is cut; it begins the next window. The story of 100 is continued.
+    assert starts[:5] == [0, 22, 42, 72, 104]
+    assert [int(tokens[start]) for start in starts[:4]] == [1, 1, 1, 1]
+    covered = {position for start in starts for position in range(start, start + 32)}
+    assert set(range(starts[-1] + 32)) == covered
+
+
+def test_epochs_from_document_starts_have_the_same_windows_in_another_order() -> None:
+    batches = TrainingBatches(stories(*range(8, 48)), 1, 32, seed=1, document_start=1)
+    first, second = ([inputs[0].tolist() for inputs, _ in batches.epoch(epoch)] for epoch in (0, 1))
+    assert sorted(first) == sorted(second)
+    assert first != second
+    assert all(torch.equal(inputs[:, 1:], targets[:, :-1]) for inputs, targets in batches.epoch(0))

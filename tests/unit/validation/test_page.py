@@ -37,7 +37,9 @@ QUALITY: dict[str, Any] = {
     "val_bits_per_byte": 1.67782,
     "train_loss": 3.97551,
     "gap": 0.40348,
-    "gap_without_dropout": 0.67392,
+    "test_loss": 4.31234,
+    "test_perplexity": 74.6153,
+    "test_bits_per_byte": 1.65432,
     "unigram_loss": 6.789,
     "en": {"loss": 4.11618, "perplexity": 61.325, "bits_per_byte": 1.56261, "repetition": 0.0074, "right_language": 1},
     "es": {"loss": 4.64415, "perplexity": 103.97, "bits_per_byte": 1.79625, "repetition": 0.0, "right_language": 0.667},
@@ -51,6 +53,13 @@ QUALITY: dict[str, Any] = {
         "recall_new": 0.32142,
     },
     "int8": {"loss_increase": 0.00035},
+}
+QUALITY["en"]["grammar"] = {
+    "share": 0.81234,
+    "pairs": 823,
+    "phenomena": {"agreement with be": 0.86, "articles": 0.76468},
+    "unigram": 0.54321,
+    "trigram": 0.65432,
 }
 CONFIGURATION = {
     "seed": 4321,
@@ -70,6 +79,7 @@ CONFIGURATION = {
     "train.dropout": 0.35,
     "train.dropout_rise_ratio": 0.25,
     "train.gradient_clip": 1.5,
+    "model.tie_embeddings": True,
     "train.init_from": "",
 }
 SPEED = {
@@ -154,6 +164,7 @@ def make_report(quality: dict[str, Any] = QUALITY, rss_mb: float = 269.6, **chan
         speed=SPEED,
         train_tokens=657326,
         val_tokens=72795,
+        test_tokens=36412,
         quality=quality,
         inference=inference,
         quality_gates=quality_gates(quality, record["epoch_history"], BOUNDS),
@@ -195,7 +206,7 @@ def test_every_number_on_the_page_comes_from_a_file_of_the_run(name: str) -> Non
     page = render_report(report)
     gates = {name: asdict(gate) for name, gate in report.gates.items()}
     files = [report.training, report.speed, report.quality, report.inference, gates]
-    files += [report.manifest.model_dump(), {"train_tokens": 657326, "val_tokens": 72795}]
+    files += [report.manifest.model_dump(), {"train_tokens": 657326, "val_tokens": 72795, "test_tokens": 36412}]
     counts = [len(gates), sum(gate["passed"] for gate in gates.values()), len(report.manifest.documents), 1, 2]
     assert unknown_numbers(page, files, counts) == []
     assert unknown_numbers(page.replace("1.678", "1.687"), files, counts) == ["1.687"] * page.count("1.678")
@@ -214,7 +225,7 @@ def test_the_page_shows_every_plot_and_its_tables_are_well_formed(name: str) -> 
 
 
 def test_the_text_on_the_loss_names_the_best_epoch() -> None:
-    assert "Validation loss is lowest after epoch 2 of 3: 4.379. Training loss in that" in render_report(make_report())
+    assert "Validation loss is lowest after epoch 2 of 3: 4.379. The same weights" in render_report(make_report())
     decreasing = render_report(make_report(training=training(best=3)))
     assert "lowest after epoch 3 of 3: 4.379. It was still decreasing, so more epochs may help." in decreasing
     flat = render_report(make_report(training=training(best=3, plateau=2)))

@@ -46,6 +46,7 @@ class Report:
     speed: Mapping[str, Any]  # metrics/train_speed.json
     train_tokens: int
     val_tokens: int
+    test_tokens: int
     quality: Mapping[str, Any]  # metrics/validation.json
     inference: Mapping[str, Any]  # metrics/inference.json
     quality_gates: Mapping[str, Gate]
@@ -73,7 +74,8 @@ def _summary(report: Report) -> str:
         (
             "quality",
             f"validation loss **{quality['val_loss']:.3f}** nats per token, perplexity "
-            f"{quality['val_perplexity']:.1f}, {quality['val_bits_per_byte']:.3f} bits per byte",
+            f"{quality['val_perplexity']:.1f}, {quality['val_bits_per_byte']:.3f} bits per byte "
+            f"({quality['test_bits_per_byte']:.3f} on the test text)",
         ),
         ("speed", f"**{fp32['tokens_per_s']:,.0f}** tokens/s on one thread; int8: {int8['tokens_per_s']:,.0f}"),
         ("peak memory", f"**{fp32['peak_mb']:.0f} MB**; int8: {int8['peak_mb']:.0f} MB"),
@@ -151,9 +153,9 @@ def _read_loss(report: Report) -> str:
     elif best == epochs:
         trend = " It was still decreasing, so more epochs may help."
     return (
-        f"Validation loss is lowest after epoch {best} of {epochs}: {final['val_loss']:.3f}.{trend} Training loss in "
-        f"that epoch is {quality['train_loss']:.3f}, a generalization gap of {quality['gap']:.3f}. With the same "
-        f"weights and no dropout on either split, the gap is {quality['gap_without_dropout']:.3f}."
+        f"Validation loss is lowest after epoch {best} of {epochs}: {final['val_loss']:.3f}.{trend} The same weights "
+        f"have a loss of {quality['train_loss']:.3f} on as much training text, a generalization gap of "
+        f"{quality['gap']:.3f}. Both are measured without dropout."
     )
 
 
@@ -174,10 +176,34 @@ def _quality(report: Report) -> str:
         reading += f", so {present[easier]} is the easier language for it"
         whole = [quality[f"val_{name}"] for name in ("loss", "perplexity", "bits_per_byte")]
         rows.append(("both", f"{whole[0]:.3f}", f"{whole[1]:.1f}", f"{whole[2]:.3f}"))
+    test = [quality[f"test_{name}"] for name in ("loss", "perplexity", "bits_per_byte")]
+    rows.append(("test text", f"{test[0]:.3f}", f"{test[1]:.1f}", f"{test[2]:.3f}"))
     alt = f"Bits per byte by language: {', '.join(f'{label} {value}' for label, value in bits.items())}"
     bars = picture("plots/bits_per_byte.png", alt, f"{reading}.")
     metrics = table(("held-out text", "loss (nats per token)", "perplexity", "bits per byte"), rows, "lrrr")
-    return f"## Quality\n\n{metrics}\n{bars}{_agreement(quality)}"
+    chosen = "The best epoch was chosen on the validation text; the test text was used for this table only.\n"
+    return f"## Quality\n\n{metrics}\n{chosen}\n{bars}{_grammar(quality)}{_agreement(quality)}"
+
+
+def _grammar(quality: Mapping[str, Any]) -> str:
+    """Return the table of minimal pairs, or nothing if the corpus has too few words of the lexicon."""
+    scores = {label: quality[name]["grammar"] for name, label in LANGUAGE_NAMES.items() if "grammar" in quality[name]}
+    if not scores:
+        return ""
+    rows = [
+        (label, f"{score['pairs']:,}", *(f"{score[key]:.1%}" for key in ("share", "trigram", "unigram")), "50%")
+        for label, score in scores.items()
+    ]
+    means = table(("grammar", "pairs", "this model", "trigram", "unigram", "chance"), rows, "lrrrrr")
+    parts = [
+        table((f"phenomenon ({label})", "right"), [(n, f"{v:.0%}") for n, v in score["phenomena"].items()], "lr")
+        for label, score in scores.items()
+    ]
+    return (
+        "\nOf two sentences that differ in one place, how often the grammatical one is the likelier one. "
+        f"The trigrams and unigrams are counted on the training text.\n\n{means}\n"
+        + folded("Grammar by phenomenon", "\n".join(parts))
+    )
 
 
 def _agreement(quality: Mapping[str, Any]) -> str:
@@ -242,7 +268,8 @@ def _read_memory(report: Report) -> str:
 
 
 def _recipe(report: Report) -> str:
-    tables = provenance_tables(report.manifest, report.training, report.speed, report.train_tokens, report.val_tokens)
+    sizes = (report.train_tokens, report.val_tokens, report.test_tokens)
+    tables = provenance_tables(report.manifest, report.training, report.speed, *sizes)
     return f"## Corpus and recipe\n\n{tables}"
 
 

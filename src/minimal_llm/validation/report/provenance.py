@@ -18,6 +18,7 @@ def provenance_tables(
     speed: Mapping[str, Any],
     train_tokens: int,
     val_tokens: int,
+    test_tokens: int,
 ) -> str:
     """Return two tables: the corpus; the recipe and machine. The mappings are training_metrics.json, train_speed.json.
 
@@ -27,7 +28,7 @@ def provenance_tables(
     titled = manifest.source != "primer" and len(manifest.documents) <= MAX_TITLES
     head = ("language", "documents", "MB") + (("titles",) if titled else ())
     corpus = table(head, _corpus_rows(manifest, titled), "lrrl"[: len(head)])
-    rows = _recipe_rows(training, train_tokens, val_tokens) + _machine_rows(speed)
+    rows = _recipe_rows(training, train_tokens, val_tokens, test_tokens) + _machine_rows(speed)
     return f"{corpus}\n{table(('recipe', ''), rows, 'll')}"
 
 
@@ -57,16 +58,19 @@ def _corpus_rows(manifest: CorpusManifest, titled: bool) -> list[tuple[str, ...]
     return rows
 
 
-def _recipe_rows(training: Mapping[str, Any], train_tokens: int, val_tokens: int) -> list[tuple[str, str]]:
+def _recipe_rows(
+    training: Mapping[str, Any], train_tokens: int, val_tokens: int, test_tokens: int
+) -> list[tuple[str, str]]:
     recipe, final = training["configuration"], training["final_metrics"]
     rows = [
-        ("tokens", f"{train_tokens:,} for training, {val_tokens:,} for validation"),
+        ("tokens", f"{train_tokens:,} for training, {val_tokens:,} for validation, {test_tokens:,} for the test"),
         ("tokenizer", f"{recipe['tokenizer.model_type']}, {recipe['tokenizer.vocab_size']:,}-token vocabulary"),
         (
             "model",
             f"{_counted(recipe['model.layers'], 'layer')}, d_model {recipe['model.d_model']}, "
             f"{_counted(recipe['model.heads'], 'attention head')}, feed-forward {recipe['model.feed_forward']}, "
-            f"{recipe['train.max_seq_length']}-token context",
+            f"{recipe['train.max_seq_length']}-token context"
+            + (", embedding and output head tied" if recipe["model.tie_embeddings"] else ""),
         ),
         ("batch", f"{recipe['train.batch_size']} sequences of {recipe['train.max_seq_length']} tokens"),
         (
