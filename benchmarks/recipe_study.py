@@ -11,67 +11,86 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
-from earlier_recipe import EarlierEngine
 from results import Result, Results, exit_code
-from torch import nn
+from torch import Tensor
 
 from minimal_llm.common.compute import Compute, choose_compute
 from minimal_llm.common.config import Config, load_config
-from minimal_llm.model.perplexity import evaluate_spans, total
+from minimal_llm.model.perplexity import evaluate_spans, measure_losses, measure_test, total
 from minimal_llm.model.transformer import Architecture
 from minimal_llm.tokenizer.token_files import TokenFiles, read_tokens
-from minimal_llm.training.batches import TrainingBatches
-from minimal_llm.training.step import Engine, architecture_of
+from minimal_llm.training.step import ADAM_BETAS, Engine, architecture_of
+from minimal_llm.training.train import training_batches
 
-SCREENING, FULL = 5, 20  # epochs
-MUON_LEARNING_RATE = 0.02
-COLUMNS = "| trial | seed | val loss | gap | after 3 | after 10 |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+EPOCHS = 20
+EVERY = 5  # epochs between evaluations
+COLUMNS = """\
+| trial | seeds | val loss | bits per byte | gap | test bits per byte | after 5 | after 10 |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
 
 
 class MuonEngine(Engine):
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for everything else."""
 
-    def __init__(self, architecture: Architecture, config: Config, compute: Compute, total_steps: int) -> None:
+    def __init__(
+        self, rate: float, decay: float, architecture: Architecture, config: Config, compute: Compute, total_steps: int
+    ) -> None:
         super().__init__(architecture, config, compute, total_steps)
         matrices = [p for name, p in self.model.named_parameters() if name.startswith("blocks") and p.dim() == 2]
         inside = {id(p) for p in matrices}
         for group in self.optimizer.param_groups:
             group["params"] = [p for p in group["params"] if id(p) not in inside]
-        self._muon = torch.optim.Muon(matrices, lr=MUON_LEARNING_RATE, weight_decay=config.train.weight_decay)
+        self._rate = rate
+        self._muon = torch.optim.Muon(matrices, lr=rate, weight_decay=decay)
 
     def update_weights(self, number: int) -> float:
         """Step both optimizers; Muon follows the same schedule with its own peak learning rate."""
         norm = super().update_weights(number)
         for group in self._muon.param_groups:
-            group["lr"] = MUON_LEARNING_RATE * self.schedule.learning_rate(number) / self.schedule.peak
+            group["lr"] = self._rate * self.schedule.learning_rate(number) / self.schedule.peak
         self._muon.step()  # type: ignore[no-untyped-call]
         return norm
 
 
-class WideInitEngine(Engine):
-    """Matrices initialized with a standard deviation of 1 / sqrt(inputs) instead of 0.02."""
+class FinalDropoutEngine(Engine):
+    """Dropout on the states that the head reads as well."""
+
+    RATE = 0.2
 
     def __init__(self, architecture: Architecture, config: Config, compute: Compute, total_steps: int) -> None:
         super().__init__(architecture, config, compute, total_steps)
-        for name, parameter in self.model.named_parameters():
-            if name.startswith("blocks") and parameter.dim() == 2:
-                nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
+        plain, self._calls = self._hidden, 0
+        self._hidden = lambda inputs, dropout: self._dropped(plain(inputs, dropout=dropout))
+
+    def _dropped(self, hidden: Tensor) -> Tensor:
+        self._calls += 1
+        drawn = torch.rand(hidden.shape, generator=torch.Generator().manual_seed(self._calls))
+        return hidden * ((drawn >= self.RATE) / (1 - self.RATE))
+
+
+class LongMemoryEngine(Engine):
+    """AdamW with a longer memory of squared gradients: 0.99 instead of 0.95."""
+
+    def __init__(self, architecture: Architecture, config: Config, compute: Compute, total_steps: int) -> None:
+        super().__init__(architecture, config, compute, total_steps)
+        for group in self.optimizer.param_groups:
+            group["betas"] = (ADAM_BETAS[0], 0.99)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A recipe: the defaults with some parameters changed, or another engine."""
+    """A recipe: the base with some parameters changed, or another engine."""
 
-    changes: dict[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
     engine: Callable[[Architecture, Config, Compute, int], Engine] = Engine
-    epochs: int = SCREENING
     seeds: tuple[int, ...] = (1,)
 
 
@@ -79,38 +98,40 @@ def _train(**changes: Any) -> dict[str, Any]:
     return {f"train.{name}": value for name, value in changes.items()}
 
 
-# The defaults, written out in full so that old results stay comparable when params.yaml changes.
-BASE = _train(
-    batch_size=32,
-    learning_rate=2e-3,
-    warmup_steps=100,
-    min_learning_rate_ratio=0.1,
-    weight_decay=0.1,
-    dropout=0.35,
-    dropout_rise_ratio=0.25,
-    gradient_clip=1.0,
-)
-EARLIER = _train(learning_rate=3e-4, warmup_steps=0, min_learning_rate_ratio=0.0, dropout=0.0)
+# Written out in full so that old results stay comparable when params.yaml changes.
+BASE = {
+    "model.tie_embeddings": True,
+    **_train(
+        epochs=EPOCHS,
+        batch_size=32,
+        max_seq_length=128,
+        learning_rate=2e-3,
+        warmup_steps=100,
+        min_learning_rate_ratio=0.1,
+        weight_decay=1.0,
+        dropout=0.2,
+        dropout_rise_ratio=0.25,
+        input_mask=0.0,
+        gradient_clip=1.0,
+        softmax="auto",
+    ),
+}
+DEFAULT = _train(learning_rate=4e-3, dropout=0.1, input_mask=0.15)
 TRIALS = {
-    "earlier recipe": Trial(EARLIER, EarlierEngine, FULL, (1, 2)),
-    # Results with seed 1234 come from history.csv of the reference runs with each recipe.
-    "default": Trial({}, Engine, FULL, (1234, 1)),
-    "constant dropout": Trial(_train(dropout_rise_ratio=0.0), Engine, FULL, (1234, 1)),
-    "batch 16": Trial(_train(batch_size=16), Engine, FULL),
-    "batch 16, rate 1.4e-3": Trial(_train(batch_size=16, learning_rate=1.4e-3), Engine, FULL),
-    "batch 16, dropout 0.2": Trial(_train(batch_size=16, dropout=0.2), Engine, FULL),
-    "batch 8": Trial(_train(batch_size=8), Engine, FULL),
-    "Muon": Trial({}, MuonEngine, FULL),
-    "5 epochs: default": Trial(),
-    "5 epochs: dropout 0": Trial(_train(dropout=0.0)),
-    "5 epochs: rate 1e-3": Trial(_train(learning_rate=1e-3)),
-    "5 epochs: rate 4e-3": Trial(_train(learning_rate=4e-3)),
-    "5 epochs: no warm-up": Trial(_train(warmup_steps=0)),
-    "5 epochs: floor 0": Trial(_train(min_learning_rate_ratio=0.0)),
-    "5 epochs: weight decay 0": Trial(_train(weight_decay=0.0)),
-    "5 epochs: weight decay 1": Trial(_train(weight_decay=1.0)),
-    "5 epochs: Muon": Trial({}, MuonEngine),
-    "5 epochs: wide init": Trial({}, WideInitEngine),
+    "default": Trial(DEFAULT, seeds=(1, 2, 1234)),  # seed 1234: the reference run
+    "default, head of its own": Trial({**DEFAULT, "model.tie_embeddings": False}),
+    "default, windows of 256": Trial(DEFAULT | _train(max_seq_length=256, batch_size=16)),
+    "default, dropout 0.05": Trial(DEFAULT | _train(dropout=0.05)),
+    "default, rate 6e-3, floor 0.02": Trial(DEFAULT | _train(learning_rate=6e-3, min_learning_rate_ratio=0.02)),
+    "default, beta2 0.99": Trial(DEFAULT, LongMemoryEngine),
+    "base": Trial(),
+    "base, dropout 0.1": Trial(_train(dropout=0.1)),
+    "base, rate 4e-3": Trial(_train(learning_rate=4e-3)),
+    "base, mask 0.15, dropout 0.1": Trial(_train(input_mask=0.15, dropout=0.1)),
+    "base, batch 16": Trial(_train(batch_size=16)),
+    "base, windows of 256": Trial(_train(max_seq_length=256, batch_size=16)),
+    "base, dropout before the head": Trial(_train(dropout=0.15), FinalDropoutEngine),
+    "base, Muon 0.01": Trial({}, partial(MuonEngine, 0.01, 0.1)),
 }
 
 
@@ -131,52 +152,64 @@ def main() -> None:
         chosen = [_key(options.trial, options.seed)]
         runs[chosen[0]] = (options.trial, options.seed)
     results.update(chosen, lambda run: _measure(*runs[run], options.tokens))
-    results.show()
+    print(COLUMNS, *rows(results.read()), sep="\n")
+    print(f"not measured: {'; '.join(results.missing()) or 'nothing'}")
+
+
+def rows(results: Mapping[str, Result]) -> Iterator[str]:
+    """Yield a row of the table for each trial with results: means, and standard deviations over its seeds."""
+    for name in TRIALS:
+        runs = {run: result for run, result in results.items() if run.rpartition(" / seed ")[0] == name}
+        if runs:
+            seeds = ", ".join(run.rpartition(" / seed ")[2] for run in runs)
+            keys = ("val_loss", "bits_per_byte", "gap", "test_bits_per_byte")
+            cells = [_spread([result[key] for result in runs.values()]) for key in keys]
+            after = [f"{mean(result['val'][number] for result in runs.values()):.3f}" for number in (0, 1)]
+            yield f"| {' | '.join([name, seeds, *cells, *after])} |"
+
+
+def _spread(values: list[float]) -> str:
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
 def _key(name: str, seed: int) -> str:
     return f"{name} / seed {seed}"
 
 
+def _row(run: str, result: Result) -> str:
+    return f"{run}: {result['val_loss']:.3f}, {result['bits_per_byte']:.3f} bits per byte, gap {result['gap']:.3f}"
+
+
 def _measure(name: str, seed: int, tokens_folder: Path) -> Result:
     trial = TRIALS[name]
-    config = load_config(overrides={**BASE, **trial.changes, "train.epochs": trial.epochs, "seed": seed})
+    config = load_config(overrides={**BASE, **trial.changes, "seed": seed})
     return study(trial, config, read_tokens(tokens_folder))
 
 
 def study(trial: Trial, config: Config, tokens: TokenFiles) -> Result:
-    """Run a trial; return the losses of each epoch, the best epoch, and its gap."""
-    train = config.train
-    batches = TrainingBatches(tokens.train, train.batch_size, train.max_seq_length, config.seed)
-    steps = train.epochs * batches.steps
-    compute = choose_compute(train, steps, Path("data/checkpoints/compiled"))
+    """Run a trial; return the losses of the final weights, and the validation loss after every fifth epoch."""
+    batches = training_batches(config, tokens)
+    steps = config.train.epochs * batches.steps
+    compute = choose_compute(config.train, steps, Path("data/checkpoints/compiled"))
     engine = trial.engine(architecture_of(config, tokens), config, compute, steps)
-    rows = []
-    for epoch in range(train.epochs):
-        losses = [
-            engine.step(epoch * batches.steps + step, inputs, targets)[0]
-            for step, (inputs, targets) in enumerate(batches.epoch(epoch))
-        ]
-        dtype = compute.matmul_dtype
-        val_loss = total(evaluate_spans(engine.model, tokens.val, tokens.meta.val, dtype)).loss
-        rows.append((round(sum(losses) / len(losses), 4), round(val_loss, 4)))
-        print(f"  {epoch + 1:2}  train {rows[-1][0]:.3f}  val {rows[-1][1]:.3f}", flush=True)
-    best = min(range(len(rows)), key=lambda index: rows[index][1])
+    val = []
+    for epoch in range(config.train.epochs):
+        for step, (inputs, targets) in enumerate(batches.epoch(epoch)):
+            engine.step(epoch * batches.steps + step, inputs, targets)
+        if (epoch + 1) % EVERY == 0:
+            loss = total(evaluate_spans(engine.model, tokens.val, tokens.meta.val, compute.matmul_dtype)).loss
+            val.append(round(loss, 4))
+            print(f"  {epoch + 1:2}  val {loss:.3f}", flush=True)
+    sample, parts = measure_losses(engine.model, tokens)
+    validation = total(parts)
     return {
-        "epochs": train.epochs,
-        "best_epoch": best + 1,
-        "val_loss": rows[best][1],
-        "gap": round(rows[best][1] - rows[best][0], 4),
-        "train_loss_falls": all(after[0] < before[0] for before, after in pairwise(rows)),
-        "train": [row[0] for row in rows],
-        "val": [row[1] for row in rows],
+        "epochs": config.train.epochs,
+        "val_loss": round(validation.loss, 4),
+        "bits_per_byte": round(validation.bits_per_byte, 4),
+        "gap": round(validation.loss - sample.loss, 4),
+        "test_bits_per_byte": round(measure_test(engine.model, tokens).bits_per_byte, 4),
+        "val": val,
     }
-
-
-def _row(run: str, result: Result) -> str:
-    name, _, seed = run.rpartition(" / seed ")
-    after = [f"{result['val'][number]:.3f}" if len(result["val"]) > number else "" for number in (2, 9)]
-    return f"| {name} | {seed} | {result['val_loss']:.3f} | {result['gap']:.3f} | {' | '.join(after)} |"
 
 
 if __name__ == "__main__":

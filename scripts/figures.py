@@ -8,7 +8,8 @@ Expressions consist of names, numbers, + - * / and parentheses. The names:
 
     train, validation, inference, tokenizer, train_speed    data/metrics/*.json
     primer.train, primer.validation, ...                    docs/reference/primer_*.json
-    recipe['trial / seed 1'], examples['name'], sweep[..]   docs/reference/recipe_study.json, examples.json, sweep.json
+    recipe['trial / seed 1'], untied[..]                    docs/reference/recipe_study.json, recipe_study_untied.json
+    examples['name'], sweep[..]                             docs/reference/examples.json, sweep.json
     history[3]                                              the row of epoch 3 in data/plots/history.csv
     params                                                  params.yaml
     count.parameters                                        parameters of the model defined by params.yaml
@@ -33,7 +34,12 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("docs", "examples")
 METRICS = ("train", "validation", "inference", "tokenizer", "train_speed")
-REFERENCE = {"recipe": "recipe_study.json", "examples": "examples.json", "sweep": "sweep.json"}
+REFERENCE = {
+    "recipe": "recipe_study.json",
+    "untied": "recipe_study_untied.json",
+    "examples": "examples.json",
+    "sweep": "sweep.json",
+}
 OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -99,8 +105,8 @@ def count_parameters(params: Any) -> int:
 
     architecture = Architecture(
         vocab_size=params["tokenizer"]["vocab_size"],
-        max_seq_length=params["train"]["max_seq_length"],
         **params["model"],
+        max_seq_length=params["train"]["max_seq_length"],
     )
     return sum(weights.numel() for weights in TinyTransformer(architecture).parameters())
 
