@@ -5,7 +5,8 @@
     python benchmarks/examples.py --all          # run those without a result, half an hour on an idle machine
 
 Runs the last commit. Books are taken from data/raw, where `make train` saves them, or downloaded. The results of
-`balanced` are those in data/metrics. Results are saved in docs/reference/examples.json and shown in examples/README.md.
+`balanced` are those in data/metrics, so run `make train` first. Results are saved in docs/reference/examples.json and
+shown in examples/README.md; the ladder of sizes is drawn in docs/reference/ladder.png.
 """
 
 from __future__ import annotations
@@ -20,17 +21,27 @@ import time
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from results import CommandFailed, Result, Results, exit_code, parse_runs
 
 from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.config import load_config
 from minimal_llm.common.files import read_json
+from minimal_llm.corpus.manifest import read_corpus
 from minimal_llm.experiments.example import examples
+from minimal_llm.model.model_file import load_model
+from minimal_llm.model.perplexity import evaluate_spans, total
+from minimal_llm.tokenizer.build import encode_split
+from minimal_llm.tokenizer.split import split_documents
+from minimal_llm.tokenizer.tokenizer import Tokenizer
 
 SCRATCH = Path("runs/examples")
 REFERENCE = "balanced"
+LADDER_PICTURE = Path("docs/reference/ladder.png")
+LADDER = ("tiny", "balanced", "high-quality")
 COLUMNS = """\
-| example | corpus | val loss | bits per byte | minutes | peak MB | parameters |
-| --- | --- | ---: | ---: | ---: | ---: | ---: |"""
+| example | corpus | val loss | bits per byte | on the text of balanced | minutes | peak MB | parameters |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
 
 
 def main() -> None:
@@ -39,6 +50,8 @@ def main() -> None:
     runs = parse_runs(__doc__, results)
     results.update(runs, measure)
     results.show()
+    if runs and set(LADDER) <= results.read().keys():
+        draw_ladder(results.read())
 
 
 def measure(name: str) -> Result:
@@ -78,7 +91,41 @@ def _clone(scratch: Path) -> Path:
 
 
 def _trained(made: Artifacts) -> Result:
-    return _result(read_json(made.train_metrics), read_json(made.train_speed))
+    result = _result(read_json(made.train_metrics), read_json(made.train_speed))
+    if result["corpus"] != "gutenberg":
+        return result
+    return {**result, "bits_per_byte_balanced": round(_bits_on_reference_text(made), 4)}
+
+
+def _bits_on_reference_text(made: Artifacts) -> float:
+    """Return the bits per byte of a model on the validation text of the reference run, with its own tokenizer.
+
+    A model of more books has not been trained on this text: blocks are counted from the first book on.
+    """
+    split = load_config().split
+    segments = split_documents(read_corpus(Artifacts()).documents, split)
+    trained = {
+        segment.text for segment in split_documents(read_corpus(made).documents, split) if segment.split == "train"
+    }
+    assert not any(segment.text in trained for segment in segments if segment.split == "val")  # noqa: S101
+    tokenizer = Tokenizer.load(made.tokenizer_model)
+    ids, spans = encode_split(segments, "val", tokenizer, lambda _: None)
+    return total(evaluate_spans(load_model(made.best_model, tokenizer.sha256).model, ids, spans)).bits_per_byte
+
+
+def draw_ladder(results: dict[str, Result]) -> None:
+    """Draw bits per byte on the same text against the minutes of training, for each rung."""
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    rungs = [results[name] for name in LADDER]
+    axes.plot([r["minutes"] for r in rungs], [r["bits_per_byte_balanced"] for r in rungs], "o-")
+    for name, rung in zip(LADDER, rungs, strict=True):
+        label = f"{name}, {rung['parameters'] / 1e6:.2f} million"
+        axes.annotate(label, (rung["minutes"], rung["bits_per_byte_balanced"]), (6, 6), textcoords="offset points")
+    axes.set_xlabel("minutes of training")
+    axes.set_ylabel("bits per byte, same text")
+    axes.margins(x=0.35, y=0.2)
+    figure.savefig(LADDER_PICTURE, dpi=100, metadata={"Software": None})
 
 
 def _result(quality: dict[str, Any], cost: dict[str, Any]) -> Result:
@@ -111,6 +158,7 @@ def _committed(folder: Path, commit: str, path: Path) -> Any:
 def _row(name: str, result: Result) -> str:
     return (
         f"| {name} | {result['corpus']} | {result['val_loss']:.3f} | {result['bits_per_byte']:.3f} "
+        f"| {format(result['bits_per_byte_balanced'], '.3f') if 'bits_per_byte_balanced' in result else ''} "
         f"| {result['minutes']:.1f} | {result['peak_mb']:.0f} | {result['parameters']:,} |"
     )
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from minimal_llm.common.compute import Compute, choose_compute
 from minimal_llm.common.config import Config, load_config
 from minimal_llm.model.perplexity import evaluate_spans, measure_losses, measure_test, total
-from minimal_llm.model.transformer import Architecture
+from minimal_llm.model.transformer import Architecture, KVCache
 from minimal_llm.tokenizer.token_files import TokenFiles, read_tokens
 from minimal_llm.training.step import ADAM_BETAS, Engine, architecture_of
 from minimal_llm.training.train import training_batches
@@ -67,10 +67,11 @@ class FinalDropoutEngine(Engine):
 
     def __init__(self, architecture: Architecture, config: Config, compute: Compute, total_steps: int) -> None:
         super().__init__(architecture, config, compute, total_steps)
-        plain, self._calls = self._hidden, 0
-        self._hidden = lambda inputs, dropout: self._dropped(plain(inputs, dropout=dropout))
+        self._plain, self._calls = self._hidden, 0
+        self._hidden = self._dropped
 
-    def _dropped(self, hidden: Tensor) -> Tensor:
+    def _dropped(self, tokens: Tensor, cache: KVCache | None = None, dropout: Tensor | None = None) -> Tensor:
+        hidden = self._plain(tokens, cache, dropout)
         self._calls += 1
         drawn = torch.rand(hidden.shape, generator=torch.Generator().manual_seed(self._calls))
         return hidden * ((drawn >= self.RATE) / (1 - self.RATE))
@@ -120,6 +121,7 @@ DEFAULT = _train(learning_rate=4e-3, dropout=0.1, input_mask=0.15)
 TRIALS = {
     "default": Trial(DEFAULT, seeds=(1, 2, 1234)),  # seed 1234: the reference run
     "default, head of its own": Trial({**DEFAULT, "model.tie_embeddings": False}),
+    "default, full softmax": Trial(DEFAULT | _train(softmax="full")),
     "default, windows of 256": Trial(DEFAULT | _train(max_seq_length=256, batch_size=16)),
     "default, dropout 0.05": Trial(DEFAULT | _train(dropout=0.05)),
     "default, rate 6e-3, floor 0.02": Trial(DEFAULT | _train(learning_rate=6e-3, min_learning_rate_ratio=0.02)),
