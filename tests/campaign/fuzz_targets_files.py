@@ -33,7 +33,7 @@ from minimal_llm.inference.sampling import Sampler, Sampling
 from minimal_llm.model.model_file import load_model, save_model
 from minimal_llm.model.transformer import Architecture, TinyTransformer
 from minimal_llm.pipeline.status import StatusFile
-from minimal_llm.tokenizer.token_files import DTYPE, Span, TokenMeta, read_tokens, write_tokens
+from minimal_llm.tokenizer.token_files import DTYPE, SPLITS, Span, TokenMeta, read_tokens, write_tokens
 from minimal_llm.tokenizer.tokenizer import Tokenizer
 from minimal_llm.tokenizer.train import train_tokenizer
 from minimal_llm.training.checkpoint import Checkpoints, Progress, State
@@ -75,9 +75,9 @@ def make_kit(folder: Path) -> Kit:
     spans = (Span(language="en", first=0, tokens=len(ids), bytes=300),)
     fields = {"source": "primer", "source_fallback": False, "tokenizer_sha256": tokenizer.sha256, "dtype": "uint16"}
     meta = TokenMeta.model_validate(
-        {**fields, "vocab_size": VOCABULARY, "bos_id": 1, "eos_id": 2, "train": spans, "val": spans}
+        {**fields, "vocab_size": VOCABULARY, "bos_id": 1, "eos_id": 2, "train": spans, "val": spans, "test": spans}
     )
-    write_tokens(files.tokens, meta, {"train": ids, "val": ids})
+    write_tokens(files.tokens, meta, dict.fromkeys(SPLITS, ids))
     torch.manual_seed(0)
     model = TinyTransformer(SHAPE)
     weights = dict(model.state_dict())

@@ -172,7 +172,7 @@ def mostly_validation(tokens_folder: Path, tmp_path: Path) -> Path:
     *spans, last = tokens.meta.train
     longer = last.model_copy(update={"tokens": last.tokens + 11 * len(tokens.train)})
     meta = tokens.meta.model_copy(update={"train": tokens.meta.val, "val": (*spans, longer)})
-    write_tokens(folder / "tokens", meta, {"train": tokens.val, "val": np.tile(tokens.train, 12)})
+    write_tokens(folder / "tokens", meta, {**tokens.ids, "train": tokens.val, "val": np.tile(tokens.train, 12)})
     return folder
 
 
