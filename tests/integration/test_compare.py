@@ -89,7 +89,7 @@ def test_the_picture_has_a_curve_for_each_result(here: Clone) -> None:
 def test_a_parameter_that_was_changed_but_not_run_shows_no_loss_of_other_parameters(here: Clone) -> None:
     params = here.folder / "params.yaml"
     before = params.read_text(encoding="utf-8")
-    params.write_text(before.replace("weight_decay: 0.1", "weight_decay: 0.2"), encoding="utf-8")
+    params.write_text(before.replace("weight_decay: 1.0", "weight_decay: 0.2"), encoding="utf-8")
     try:
         workspace = collected()["workspace"]
     finally:

@@ -37,7 +37,7 @@ def first(clone: Clone) -> FirstRun:
     """The first run of the smallest recipe, after something else was left in params.yaml."""
     params = clone.folder / "params.yaml"
     before = params.read_text(encoding="utf-8")
-    params.write_text(before.replace("weight_decay: 0.1", "weight_decay: 0.7"), encoding="utf-8")
+    params.write_text(before.replace("weight_decay: 1.0", "weight_decay: 0.7"), encoding="utf-8")
     return FirstRun(
         printed=clone.run(*SMALL, limit=LIMIT_SECONDS),
         parameters=flat(clone.params()),
@@ -56,8 +56,8 @@ def test_a_recipe_runs_as_an_experiment_of_its_name_on_top_of_what_is_committed(
     ran = first.parameters
     recipe = read_recipe(clone.folder / "examples" / "custom-corpus.yaml") | {"train.epochs": 1}
     assert {key: ran[key] for key in recipe} == recipe
-    assert ran["train.weight_decay"] == 0.1
-    assert "params.yaml: train.weight_decay is reset from 0.7 to the committed 0.1" in first.printed
+    assert ran["train.weight_decay"] == 1.0
+    assert "params.yaml: train.weight_decay is reset from 0.7 to the committed 1.0" in first.printed
     assert first.configuration["train.epochs"] == 1
     assert first.state == "succeeded"
     assert first.languages == {"en", "es"}

@@ -19,7 +19,8 @@ from tests.support.stages import ROOT, run_program
 
 pytestmark = needs_venv
 
-METRICS = {"val_loss", "bits_per_byte", "gap", "best_epoch", "train_minutes", "train_peak_mb", "p95_ms", "peak_mb"}
+QUALITY = {"val_loss", "bits_per_byte", "test_bits_per_byte", "gap", "grammar", "best_epoch"}
+METRICS = QUALITY | {"train_minutes", "train_peak_mb", "p95_ms", "peak_mb"}
 
 
 def experiments(clone: Clone) -> list[dict[str, str]]:
