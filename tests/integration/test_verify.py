@@ -113,12 +113,12 @@ def test_losses_that_are_too_far_apart_are_reported(experimental: Clone) -> None
 
 def test_changed_parameters_and_code_are_refused_with_their_values(experimental: Clone) -> None:
     set_parameter(experimental, "train", "epochs", 3)
-    set_parameter(experimental, "download", "megabytes_per_language", 1.5)
+    set_parameter(experimental, "download", "megabytes_per_language", 1.4)
     with (experimental.folder / "src" / "minimal_llm" / "model" / "loss.py").open("a", encoding="utf-8") as source:
         source.write("# another line\n")
     printed = experimental.run(*VERIFY, code=1)
     assert "  - train.epochs: 2 in dvc.lock, 3 in params.yaml\n" in printed
-    assert "  - download.megabytes_per_language: 1.4 in dvc.lock, 1.5 in params.yaml\n" in printed
+    assert "  - download.megabytes_per_language: 1.5 in dvc.lock, 1.4 in params.yaml\n" in printed
     assert "  - src/minimal_llm/model: modified\n" in printed
     assert "dvc repro" in printed
     assert not scratch(experimental).exists()
