@@ -67,7 +67,8 @@ def measure(name: str) -> Result:
     SCRATCH.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
         folder = _clone(Path(scratch))
-        command = ["make", "example", f"NAME={name}"] + (["JOBS=2"] if name == "sweep" else [])
+        # As `make example` does, which would not use the environment of another folder.
+        command = ["minimal-llm", "example", name, *(["--jobs", "2"] if name == "sweep" else [])]
         environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
         started = time.monotonic()
         code = subprocess.run(command, cwd=folder, env=environment, check=False, stdin=subprocess.DEVNULL).returncode
@@ -84,7 +85,6 @@ def measure(name: str) -> Result:
 def _clone(scratch: Path) -> Path:
     folder = (scratch / "minimal-llm").resolve()
     subprocess.run(["git", "clone", "--quiet", ".", str(folder)], check=True)
-    (folder / ".venv").symlink_to(Path(".venv").resolve())
     if Artifacts().raw_books.is_dir():
         shutil.copytree(Artifacts().raw_books, folder / Artifacts().raw_books)
     return folder
