@@ -124,7 +124,8 @@ def draw_ladder(results: dict[str, Result]) -> None:
         axes.annotate(label, (rung["minutes"], rung["bits_per_byte_balanced"]), (6, 6), textcoords="offset points")
     axes.set_xlabel("minutes of training")
     axes.set_ylabel("bits per byte, same text")
-    axes.margins(x=0.35, y=0.2)
+    axes.set_xlim(0, 1.6 * max(rung["minutes"] for rung in rungs))  # room for the labels
+    axes.margins(y=0.2)
     figure.savefig(LADDER_PICTURE, dpi=100, metadata={"Software": None})
 
 
