@@ -41,8 +41,8 @@ from minimal_llm.common.system import (
 )
 from minimal_llm.model.transformer import Architecture
 from minimal_llm.tokenizer.token_files import TokenFiles, read_tokens
-from minimal_llm.training.batches import TrainingBatches
 from minimal_llm.training.step import Engine
+from minimal_llm.training.train import training_batches
 
 WARM_UP_STEPS = 3
 OBVIOUS, OURS, COMPILED = "obvious", "this project", "this project, compiled"
@@ -206,7 +206,7 @@ def _endless(config: Config, tokens: TokenFiles | None) -> Iterator[tuple[Tensor
         while True:
             ids = torch.randint(config.tokenizer.vocab_size, (train.batch_size, train.max_seq_length + 1))
             yield ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
-    batches = TrainingBatches(tokens.train, train.batch_size, train.max_seq_length, config.seed)
+    batches = training_batches(config, tokens)
     for epoch in range(10**9):
         yield from batches.epoch(epoch)
 
