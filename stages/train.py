@@ -14,18 +14,23 @@ import installed  # noqa: F401  # first: without the packages, it says so and ex
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import Config
 from minimal_llm.common.inputs import record_of, require_recorded
+from minimal_llm.common.ranks import is_member
 from minimal_llm.pipeline.memory_estimate import require_memory
+from minimal_llm.pipeline.processes import train_in_processes
 from minimal_llm.pipeline.stage import run_stage
 
 
 def work(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Train the model."""
-    require_memory(config, inputs.tokens)
-
+    if not is_member():
+        require_memory(config, inputs.tokens)
+        if inputs.in_pipeline and (named := config.train.init_from or config.train.extend_from):
+            require_recorded(inputs.model_record, record_of([Path(named)]).splitlines())
+        if config.train.processes > 1:
+            train_in_processes(config.train.processes)
+            return
     from minimal_llm.training.train import train  # late: --help and a wrong flag get a quick answer
 
-    if inputs.in_pipeline and (initial := config.train.init_from):
-        require_recorded(inputs.model_record, record_of([Path(initial)]).splitlines())
     train(config, inputs, outputs)
 
 

@@ -26,7 +26,7 @@ from minimal_llm.corpus.manifest import read_corpus
 from minimal_llm.experiments.live_runs import LiveRun, Row, table
 from minimal_llm.inference.onnx_decoder import OnnxDecoder
 from minimal_llm.inference.runtime import load_runtime
-from minimal_llm.model.model_file import load_model, to_bytes
+from minimal_llm.model.model_file import load_model
 from minimal_llm.pipeline.status import StatusFile
 from minimal_llm.pipeline.status_table import _status_table
 from minimal_llm.tokenizer.token_files import read_tokens
@@ -36,7 +36,7 @@ from minimal_llm.training.train import check_tokenizer
 from tests.campaign.fuzz_targets_files import RUN, SHAPE, Kit, make_kit, with_records
 from tests.support.campaign import Count
 from tests.support.stages import ROOT, copy_folder, run_program
-from tests.support.training_runs import Malicious, refusal
+from tests.support.training_runs import Malicious, refusal, torch_bytes
 
 KILOBYTE = 1024
 HEADER = 64  # bytes of which every bit is flipped
@@ -252,7 +252,7 @@ def test_a_file_of_another_kind_is_refused(kit: Kit, name: str, count: Count) ->
 
 def rewritten(kit: Kit, **changes: Any) -> bytes:
     """The model file with other entries, and checksums that fit."""
-    return to_bytes({**torch.load(kit.files.best_model, weights_only=True), **changes})
+    return torch_bytes({**torch.load(kit.files.best_model, weights_only=True), **changes})
 
 
 def test_a_model_file_made_to_take_memory_or_to_run_code_is_refused(kit: Kit, tmp_path: Path, count: Count) -> None:

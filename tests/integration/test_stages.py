@@ -119,7 +119,7 @@ def test_training_records_what_it_did(trained_folder: Path) -> None:
     metrics = read(trained_folder / "training_metrics.json")
     assert [row["epoch"] for row in metrics["epoch_history"]] == [1, 2]
     for row in metrics["epoch_history"]:
-        assert set(row) == {"epoch", "train_loss", "val_loss", "learning_rate", "gradient_norm", "samples"}
+        assert set(row) == {"epoch", "step", "train_loss", "val_loss", "learning_rate", "gradient_norm", "samples"}
         assert row["samples"]["en"].startswith("Once upon a time")
         assert row["samples"]["es"].startswith("Había una vez")
     assert metrics["epoch_history"][1]["train_loss"] < metrics["epoch_history"][0]["train_loss"]

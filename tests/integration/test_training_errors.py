@@ -13,7 +13,6 @@ import torch
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.files import sha256_of_file
-from minimal_llm.model.model_file import to_bytes
 from minimal_llm.tokenizer.build import build_tokens
 from minimal_llm.training.train import train
 from tests.support.stages import copy_folder, run_stage, succeed
@@ -27,6 +26,7 @@ from tests.support.training_runs import (
     refusal,
     start_training,
     tiny_config,
+    torch_bytes,
     wait_for_checkpoint,
 )
 
@@ -80,7 +80,7 @@ def test_a_diverging_run_stops_says_what_to_change_and_keeps_the_last_good_check
     step = int(good.stem.removeprefix("step_"))
     progress = {**content["progress"], "steps_diverged": before}
     diverging = {**content, "progress": progress, "model": scaled(content["model"], 300.0)}
-    good.with_name(f"step_{step + 1:08d}.pt").write_bytes(to_bytes(diverging))
+    good.with_name(f"step_{step + 1:08d}.pt").write_bytes(torch_bytes(diverging))
     done = run_stage("train", tokens_folder, *RUN, "--keep-checkpoints", "1", "--output-dir", str(folder))
     assert done.returncode == 4
     steps = read(good.parent / "run.json")["steps_per_epoch"]
@@ -98,7 +98,7 @@ def test_a_gradient_that_is_not_finite_stops_training_at_that_step_and_is_not_sa
 ) -> None:
     content = torch.load(trained_folder / "best_model.pt", weights_only=True)
     initial = tmp_path / "initial.pt"
-    initial.write_bytes(to_bytes({**content, "weights": scaled(content["weights"], 1e20)}))
+    initial.write_bytes(torch_bytes({**content, "weights": scaled(content["weights"], 1e20)}))
     error = refusal("train", copy_folder(tokens_folder, tmp_path / "run"), init_from=str(initial))
     assert (error.exit_code, error.kind) == (4, "configuration")
     assert "training diverged in epoch 1, step 1: loss " in error.message
@@ -166,9 +166,9 @@ def damaged(model: Path, damage: str, trace: Path) -> bytes | None:
         case "truncated":
             return model.read_bytes()[:5000]
         case "not finite":
-            return to_bytes({**content, "weights": scaled(content["weights"], float("inf"))})
+            return torch_bytes({**content, "weights": scaled(content["weights"], float("inf"))})
         case "malicious":
-            return to_bytes({**content, "model_version": Malicious(trace)})
+            return torch_bytes({**content, "model_version": Malicious(trace)})
     return None
 
 

@@ -21,7 +21,6 @@ import torch
 import yaml
 
 from minimal_llm.common.system import compiler_problem
-from minimal_llm.model.model_file import to_bytes
 from minimal_llm.tokenizer.token_files import read_tokens, write_tokens
 from tests.support.clone import Clone, needs_venv
 from tests.support.stages import copy_folder, run_stage, succeed
@@ -33,6 +32,7 @@ from tests.support.training_runs import (
     outcome,
     read,
     start_training,
+    torch_bytes,
     torn_writes,
     wait_for_checkpoint,
     wait_for_training,
@@ -289,9 +289,9 @@ def damages(whole: Path, trace: Path) -> dict[str, bytes]:
         "empty": b"",
         "truncated": content[:middle],
         "one bit changed": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
-        "of another run": to_bytes({**load(whole), "run": "0" * 32}),
-        "something else": to_bytes({"model": {}}),
-        "malicious": to_bytes({**load(whole), "progress": Malicious(trace)}),
+        "of another run": torch_bytes({**load(whole), "run": "0" * 32}),
+        "something else": torch_bytes({"model": {}}),
+        "malicious": torch_bytes({**load(whole), "progress": Malicious(trace)}),
         "malicious, no archive": pickle.dumps(Malicious(trace)),
     }
 

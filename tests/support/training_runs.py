@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -28,6 +29,15 @@ EQUAL_FOR_EQUAL_RUNS = (
 )
 # A run of a few seconds that writes checkpoints all the time. How often it does so does not affect the result.
 RUN = ["--epochs", "6", "--checkpoint-every-seconds", "0.1", "--checkpoint-every-epochs", "3"]
+
+
+def torch_bytes(content: dict[str, Any]) -> bytes:
+    """Return what torch.save writes, as in model files and checkpoints."""
+    import torch  # imported here, because most tests do not need it
+
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
 
 
 class Malicious:

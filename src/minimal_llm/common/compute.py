@@ -15,6 +15,7 @@ import torch
 
 from minimal_llm.common.config import TrainConfig
 from minimal_llm.common.errors import TrainingError
+from minimal_llm.common.ranks import local_size, world_size
 from minimal_llm.common.system import compiler_problem, cpu_property, physical_cores, worth_compiling
 
 Precision = Literal["fp32", "bf16"]
@@ -26,10 +27,11 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 class Compute:
     """What the `auto` settings resolve to. A different value in any field changes the bits of the result."""
 
-    device: str  # cpu | cuda
+    device: str  # cpu | cuda | mps
     precision: Precision
     compiled: bool  # whether torch.compile fuses the operations between the matmuls
-    threads: int
+    threads: int  # of each process
+    processes: int = 1
 
     @property
     def matmul_dtype(self) -> torch.dtype:
@@ -43,27 +45,34 @@ def choose_compute(config: TrainConfig, steps: int, compiler_cache: Path) -> Com
     Raises:
         TrainingError: the configuration requires a device or a compiler that is not available.
     """
-    threads = physical_cores() if config.threads == "auto" else config.threads
+    threads = max(1, physical_cores() // local_size()) if config.threads == "auto" else config.threads
     torch.set_num_threads(threads)
     keep_freed_memory()
     device = choose_device(config.device)
+    if device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS refuses to be deterministic
+        torch.use_deterministic_algorithms(True)
     fastest: Precision = "bf16" if has_bf16_units(device) else "fp32"
     precision = fastest if config.precision == "auto" else config.precision
     tokens = steps * config.batch_size * config.max_seq_length
-    compiled = choose_compiling(config.compile, tokens, compiler_cache)
-    return Compute(device, precision, compiled, threads)
+    # On a GPU, every operation that is not fused costs a launch: compiling pays off in short runs, too.
+    wanted = "always" if device == "cuda" and config.compile == "auto" and not compiler_problem() else config.compile
+    compiled = choose_compiling(wanted, tokens, compiler_cache)
+    return Compute(device, precision, compiled, threads, world_size())
 
 
 def choose_device(wanted: str) -> str:
-    """Return `cpu` or `cuda`; `auto` uses a GPU if there is one."""
-    present = torch.cuda.is_available()
-    if wanted == "cuda" and not present:
+    """Return `cpu`, `cuda` or `mps`; `auto` uses an NVIDIA GPU if there is one. That of a Mac (mps) is untested."""
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return "cuda" if present["cuda"] else "cpu"
+    if not present[wanted]:
         raise TrainingError(
-            "train.device is cuda, but torch finds no CUDA device on this machine",
-            remedy="set train.device to auto or cpu, or install a CUDA build of torch",
+            f"train.device is {wanted}, but torch finds no such device on this machine",
+            remedy="set train.device to auto or cpu, or install a build of torch for the device",
             kind="configuration",
         )
-    return "cuda" if present and wanted != "cpu" else "cpu"
+    return wanted
 
 
 def choose_compiling(wanted: str, tokens: int, cache: Path) -> bool:
@@ -108,6 +117,8 @@ def has_bf16_units(device: str = "cpu") -> bool:
     """Return whether bf16 matmuls run in hardware (CPU: AVX512-BF16 or AMX). Emulated, they are slower than fp32."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device == "mps":
+        return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

@@ -142,7 +142,11 @@ class ModelConfig(Section):
 
 class TrainConfig(Section):
     epochs: Whole = Field(ge=1, le=100)
+    max_steps: Whole = Field(ge=0, le=100_000_000)
+    max_minutes: Real = Field(ge=0, le=1_000_000)
     batch_size: Whole = Field(ge=1, le=128)
+    gradient_accumulation_steps: Whole = Field(ge=1, le=128)
+    activation_checkpointing: bool
     max_seq_length: Whole = Field(ge=32, le=2048)
     window_start: Literal["anywhere", "document"]
     learning_rate: Real = Field(ge=1e-5, le=1e-2)
@@ -155,13 +159,33 @@ class TrainConfig(Section):
     gradient_clip: Real = Field(gt=0, le=1000)
     softmax: Literal["auto", "full", "subset"]
     init_from: FileName
+    extend_from: FileName
+    evaluate_every_steps: Whole = Field(ge=0, le=100_000_000)
     checkpoint_every_epochs: Whole = Field(ge=1, le=100)
     checkpoint_every_seconds: Real = Field(ge=0.1, le=86_400)
     keep_checkpoints: Whole = Field(ge=1, le=100)
+    processes: Whole = Field(ge=1, le=64)
     threads: Literal["auto"] | Annotated[Whole, Field(ge=1, le=256)]
     precision: Literal["auto", "fp32", "bf16"]
     compile: Literal["auto", "always", "never"]
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> TrainConfig:
+        if self.init_from and self.extend_from:
+            raise ValueError("init_from and extend_from exclude each other: weights to start from, or a run to extend")
+        return self
+
+    @model_validator(mode="after")
+    def _batch_has_equal_parts(self) -> TrainConfig:
+        parts = self.processes * self.gradient_accumulation_steps
+        if self.batch_size % parts:
+            fitting = round(self.batch_size / parts) * parts or parts
+            raise ValueError(
+                f"batch_size is {self.batch_size}, which cannot be divided into {self.processes} (processes) x "
+                f"{self.gradient_accumulation_steps} (gradient_accumulation_steps) equal parts; {fitting} can"
+            )
+        return self
 
 
 class ValidateConfig(Section):

@@ -13,6 +13,7 @@ Kind = Literal[
     "validation_failure",
     "configuration",
     "interrupted",
+    "lost_connection",  # to another process of the same run, which has the cause
     "internal",
 ]
 

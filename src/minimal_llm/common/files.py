@@ -7,9 +7,10 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 CHECKSUM = "checksum"  # the key of a sealed record
 
@@ -22,13 +23,18 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full or the folder is not writable. The old file is intact.
     """
+    write_stream(path, lambda stream: stream.write(content))
+
+
+def write_stream(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replace the content of `path` like `write_bytes`, by what `write` writes: it never has to be in memory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as stream:
             with suppress(FileNotFoundError):
                 temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-            stream.write(content)
+            write(stream)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

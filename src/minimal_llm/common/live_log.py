@@ -3,9 +3,9 @@
 data/checkpoints/<fingerprint>/log.jsonl, one JSON object per line. It is not a DVC output, because DVC deletes outputs
 when a stage starts, and not a result, because it contains times. A resumed run appends another `start`. No torch here.
 
-    {"event": "start", "time", "pid", "experiment", "epochs", "steps_per_epoch", "tokens_per_step", "parameters"}
-    {"event": "step", "time", "epoch", "step", "loss", "tokens_per_s"}          about once per second
-    {"event": "epoch", "time", "epoch", "train_loss", ..., "samples", "seconds", "best"}
+    {"event": "start", "time", "pid", "experiment", "steps_per_epoch", "total_steps", "tokens_per_step", "parameters"}
+    {"event": "step", "time", "step", "loss", "tokens_per_s"}                   about once per second
+    {"event": "epoch", "time", "epoch", "step", "train_loss", ..., "samples", "seconds", "best"}    each evaluation
     {"event": "end", "time", "state"}                                           finished, interrupted or failed
 """
 
@@ -23,9 +23,9 @@ from minimal_llm.common.unfinished_runs import run_parameters
 
 LOG_NAME = "log.jsonl"
 NUMBERS = {  # in each event
-    "start": ("pid", "epochs", "steps_per_epoch", "tokens_per_step"),
-    "step": ("epoch", "step", "tokens_per_s"),
-    "epoch": ("epoch", "val_loss", "seconds"),
+    "start": ("pid", "steps_per_epoch", "total_steps", "tokens_per_step"),
+    "step": ("step", "tokens_per_s"),
+    "epoch": ("epoch", "step", "val_loss", "seconds"),
     "end": (),
 }
 STATES = ("finished", "interrupted", "failed")
@@ -42,7 +42,7 @@ class LiveLog:
         self._step_at = 0.0
         self._steps = 0
 
-    def start(self, config: Config, steps_per_epoch: int, tokens_per_step: int) -> None:
+    def start(self, config: Config, steps_per_epoch: int, total_steps: int, tokens_per_step: int) -> None:
         """Record which run this is, in which process, and in which DVC experiment if any."""
         self._tokens_per_step = tokens_per_step
         self._step_at = time.monotonic()
@@ -50,23 +50,23 @@ class LiveLog:
             "start",
             pid=os.getpid(),
             experiment=os.environ.get("DVC_EXP_NAME", ""),
-            epochs=config.train.epochs,
             steps_per_epoch=steps_per_epoch,
+            total_steps=total_steps,
             tokens_per_step=tokens_per_step,
             parameters=run_parameters(config),
         )
 
-    def step(self, epoch: int, step: int, loss: float) -> None:
-        """Count a step of an epoch (both from 1); write an event if the previous one is STEP_SECONDS old."""
+    def step(self, step: int, loss: float) -> None:
+        """Count step number `step`, from 1; write an event if the previous one is STEP_SECONDS old."""
         self._steps += 1
         elapsed = time.monotonic() - self._step_at
         if elapsed >= STEP_SECONDS:
             speed = round(self._steps * self._tokens_per_step / elapsed, 1)
-            self._append("step", epoch=epoch, step=step, loss=round(loss, 4), tokens_per_s=speed)
+            self._append("step", step=step, loss=round(loss, 4), tokens_per_s=speed)
             self._restart_clock()
 
     def epoch(self, row: dict[str, Any], seconds: float, best: bool) -> None:
-        """Record an epoch: its row of the history, its duration, and whether it is the best so far."""
+        """Record an evaluation: its row of the history, the time since the last, and whether it is the best so far."""
         self._append("epoch", **row, seconds=round(seconds, 3), best=best)
         self._restart_clock()
 

@@ -22,7 +22,7 @@ SHAPES_NO_RESULT = frozenset(
     {"train.checkpoint_every_epochs", "train.checkpoint_every_seconds", "train.keep_checkpoints"}
 )
 # These identify a run by their resolved values (compute.Compute), not by what params.yaml asks for ("auto").
-RESOLVED = frozenset({"train.threads", "train.precision", "train.compile", "train.device"})
+RESOLVED = frozenset({"train.processes", "train.threads", "train.precision", "train.compile", "train.device"})
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class UnfinishedRun:
 
     folder: Path
     epochs_done: float
-    epochs: int
+    epochs: float
 
 
 def run_parameters(config: Config) -> dict[str, Any]:
@@ -55,7 +55,8 @@ def unfinished_runs(root: Path, config: Config) -> list[UnfinishedRun]:
     for folder, steps_per_epoch in _runs(root, config):
         steps = checkpoint_files(folder)
         if steps and not (folder / FINISHED).exists():
-            found.append(UnfinishedRun(folder, max(steps) / steps_per_epoch, config.train.epochs))
+            epochs = min(config.train.epochs, config.train.max_steps / steps_per_epoch or config.train.epochs)
+            found.append(UnfinishedRun(folder, max(steps) / steps_per_epoch, epochs))
     return sorted(found, key=lambda run: run.epochs_done, reverse=True)
 
 

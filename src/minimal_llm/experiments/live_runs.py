@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from statistics import mean
 from typing import NamedTuple
 
 from rich.progress_bar import ProgressBar
@@ -25,12 +24,12 @@ STYLES |= {"interrupted": "yellow", "failed": "red", "killed": "red"}
 
 @dataclass(frozen=True)
 class LiveRun:
-    """A run according to its log. After a resume, epochs that are repeated count once."""
+    """A run according to its log. After a resume, evaluations that are repeated count once."""
 
     folder: Path
     start: Event  # the latest
     epochs: tuple[Event, ...]
-    step: Event  # the latest of the current epoch; empty if there is none yet
+    step: Event  # the latest since the last evaluation; empty if there is none yet
     last: Event
 
     @classmethod
@@ -38,16 +37,16 @@ class LiveRun:
         """Return the run that a log describes, or None if the log has no start."""
         start: Event = {}
         step: Event = {}
-        epochs: dict[int, Event] = {}
+        epochs: dict[int, Event] = {}  # evaluations, by their step
         for event in events:
             match event["event"]:
                 case "start":
                     start, step = event, {}
                 case "step":
-                    epochs = {number: row for number, row in epochs.items() if number < event["epoch"]}
+                    epochs = {number: row for number, row in epochs.items() if number < event["step"]}
                     step = event
                 case "epoch":
-                    epochs[event["epoch"]], step = event, {}
+                    epochs[event["step"]], step = event, {}
         return cls(folder, start, tuple(epochs.values()), step, events[-1]) if start else None
 
     @property
@@ -60,36 +59,45 @@ class LiveRun:
     @property
     def position(self) -> tuple[int, int]:
         """The current epoch, from 1, and how many of its steps are done."""
-        if self.step:
-            return self.step["epoch"], self.step["step"]
-        done = self.epochs[-1]["epoch"] if self.epochs else 0
-        return (done, self.start["steps_per_epoch"]) if done == self.start["epochs"] else (done + 1, 0)
+        done, total = self.steps
+        per_epoch: int = self.start["steps_per_epoch"]
+        epoch = min(done, total - 1) // per_epoch
+        return epoch + 1, done - epoch * per_epoch
 
     @property
     def steps(self) -> tuple[int, int]:
-        """How many steps are done, and how many there are in all."""
-        per_epoch: int = self.start["steps_per_epoch"]
-        epoch, step = self.position
-        return (epoch - 1) * per_epoch + step, self.start["epochs"] * per_epoch
+        """How many steps are done, and how many there are in all, as planned when the run started."""
+        done = self.step["step"] if self.step else self.epochs[-1]["step"] if self.epochs else 0
+        return done, max(done, self.start["total_steps"])
+
+    @property
+    def all_epochs(self) -> str:
+        """How many epochs the run has: 20, or 1.5."""
+        return f"{round(self.steps[1] / self.start['steps_per_epoch'], 2):g}"
 
     @property
     def tokens_per_s(self) -> float | None:
         """Recent training tokens per second; None during the first second."""
         if self.step or not self.epochs:
             return self.step.get("tokens_per_s")
-        return float(self.start["steps_per_epoch"] * self.start["tokens_per_step"] / self.epochs[-1]["seconds"])
+        return float(self.start["tokens_per_step"] / self._step_seconds(self.epochs[-1:]))
 
     @property
     def seconds_left(self) -> float | None:
         """Estimated seconds of training left; None while the speed is unknown."""
         if self.epochs:
-            step = mean(e["seconds"] for e in self.epochs[-SMOOTHED_EPOCHS:]) / self.start["steps_per_epoch"]
+            step = self._step_seconds(self.epochs[-SMOOTHED_EPOCHS:])
         elif self.tokens_per_s:
             step = self.start["tokens_per_step"] / self.tokens_per_s
         else:
             return None
         done, total = self.steps
         return float((total - done) * step)
+
+    def _step_seconds(self, latest: Sequence[Event]) -> float:
+        """Return the mean time of a step up to the last of some evaluations, what came between the steps included."""
+        before = self.epochs[-len(latest) - 1]["step"] if len(self.epochs) > len(latest) else 0
+        return float(sum(row["seconds"] for row in latest) / max(1, latest[-1]["step"] - before))
 
 
 def live_runs(roots: Iterable[Path]) -> list[LiveRun]:
@@ -121,7 +129,7 @@ class Row(NamedTuple):
         losses = [row["val_loss"] for row in run.epochs] if run else []
         loss = min(losses, default=None) if self.val_loss is None else self.val_loss
         loss_cell = "" if loss is None else f"{loss:.3f}"
-        epoch = f"{run.position[0]}/{run.start['epochs']}" if run else ""
+        epoch = f"{run.position[0]}/{run.all_epochs}" if run else ""
         if run is None or run.state != "running" or run.seconds_left is None:
             return epoch, loss_cell, "", ""
         return epoch, loss_cell, f"{run.tokens_per_s:,.0f}", duration(run.seconds_left)

@@ -116,7 +116,7 @@ def _details(run: LiveRun, size: ConsoleDimensions, hint: str) -> RenderableType
     parts: list[RenderableType] = [heading, *(Text(line, STYLES[run.state]) for line in advice)]
     (epoch, step), (done, total) = run.position, run.steps
     bar = ProgressBar(total=total, completed=done, width=max(10, min(size.width, 100) - 44))
-    left = Text(f"epoch {epoch}/{run.start['epochs']}")
+    left = Text(f"epoch {epoch}/{run.all_epochs}")
     right = Text(f"step {step}/{run.start['steps_per_epoch']} {done / total:.0%}")
     parts += [Columns([left, bar, right]), Text(_current(run))]
     if run.epochs:
@@ -136,7 +136,7 @@ def _current(run: LiveRun) -> str:
     if run.state != "running":
         ended = time.strftime("%H:%M:%S", time.localtime(run.last["time"]))
         trained = duration(sum(row["seconds"] for row in run.epochs))
-        return f"last event at {ended}; {len(run.epochs)} epochs done in {trained}"
+        return f"last event at {ended}; {run.steps[0]:,} steps done in {trained}"
     _, _, speed, left = Row(run.folder.name, run.state, run).cells()
     silent = time.time() - run.last["time"]
     parts = [f"loss {run.step['loss']:.3f}" if run.step else "", speed and f"{speed} tokens/s", left and f"{left} left"]
@@ -151,7 +151,7 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(BLOCKS[round((value - low) / (high - low) * top) if high > low else 0] for value in values)
 
 
-def _epoch_table(rows: Sequence[Event], best_epoch: int) -> Table:
+def _epoch_table(rows: Sequence[Event], best_epoch: float) -> Table:
     shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for head in ("epoch", "train loss", "val loss", "", "learning rate", "seconds"):
         shown.add_column(head, justify="right" if head else "left")

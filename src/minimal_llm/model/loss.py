@@ -11,7 +11,7 @@ with respect to the logits of a row is softmax(logits) - onehot(target), which d
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -34,6 +34,10 @@ class Candidates:
     targets: Tensor
     shift: Tensor
 
+    def of_windows(self, windows: slice, length: int) -> Candidates:
+        """Return the candidates for the targets of some of a batch's windows, of `length` tokens each."""
+        return replace(self, targets=self.targets[windows.start * length : windows.stop * length])
+
 
 def draw_candidates(targets: Tensor, vocab_size: int, others: int, seed: int) -> Candidates:
     """Return the different ones of (N,) targets, and at least `others` other entries drawn uniformly, none twice.
@@ -52,7 +56,8 @@ def draw_candidates(targets: Tensor, vocab_size: int, others: int, seed: int) ->
     order = torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed)).to(targets.device)
     drawn = rest[order[: others + -(len(unique) + others) % CANDIDATES]]
     shift = torch.zeros(len(unique) + len(drawn), device=targets.device)
-    shift[len(unique) :] = math.log(len(rest) / max(1, len(drawn))) if len(drawn) else 0.0
+    if len(drawn):
+        shift[len(unique) :] = math.log(len(rest) / len(drawn))
     return Candidates(torch.cat([unique, drawn]), positions, shift)
 
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import torch
 
 from minimal_llm.common.errors import ValidationError
-from minimal_llm.common.files import write_bytes
+from minimal_llm.common.files import write_stream
 from minimal_llm.model.transformer import Architecture, TinyTransformer
 from minimal_llm.model.version import MODEL_VERSION, check_version
 
@@ -30,16 +30,14 @@ class LoadedModel:
 
 def save_model(path: Path, model: TinyTransformer, tokenizer_sha256: str, weights: dict[str, torch.Tensor]) -> None:
     """Write a model file; equal content gives equal bytes."""
-    write_bytes(
+    write_tensors(
         path,
-        to_bytes(
-            {
-                "model_version": MODEL_VERSION,
-                "architecture": asdict(model.architecture),
-                "tokenizer_sha256": tokenizer_sha256,
-                "weights": weights,
-            }
-        ),
+        {
+            "model_version": MODEL_VERSION,
+            "architecture": asdict(model.architecture),
+            "tokenizer_sha256": tokenizer_sha256,
+            "weights": weights,
+        },
     )
 
 
@@ -74,16 +72,23 @@ def load_model(path: Path, tokenizer_sha256: str | None = None) -> LoadedModel:
     return LoadedModel(model.eval(), tokenizer, version)
 
 
-def to_bytes(content: dict[str, Any]) -> bytes:
-    """Serialize with torch.save, in memory because it would write the name of a file into its content."""
-    stream = io.BytesIO()
+def write_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Write a file with torch.save, atomically and tensor by tensor: there is never a second copy of them in memory.
+
+    To a stream, because torch.save writes the name of a file that it is given into its content.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable. The old file is intact.
+    """
     try:
-        torch.save(content, stream)
+        write_stream(path, lambda stream: torch.save(content, stream))
     except RuntimeError as error:
-        if isinstance(error.__context__, MemoryError):  # torch.save hides it behind an error of its own
-            raise error.__context__ from None
+        hidden = error.__context__  # torch.save hides what went wrong behind an error of its own
+        if isinstance(hidden, OSError):
+            hidden.filename = str(path)
+        if isinstance(hidden, MemoryError | OSError):
+            raise hidden from None
         raise
-    return stream.getvalue()
 
 
 def load_tensors(path: Path) -> dict[str, Any]:

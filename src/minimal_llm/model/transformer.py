@@ -11,7 +11,7 @@ Shapes: B sequences in a batch, T positions, C = d_model, H heads, D = C / H (he
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 ROPE_BASE = 10000.0  # Su et al. 2021, section 3.2.2
 NORM_EPSILON = 1e-5
@@ -53,6 +54,7 @@ class TinyTransformer(nn.Module):
         self.norm = nn.RMSNorm(architecture.d_model, eps=NORM_EPSILON)
         self.head = None if architecture.tie_embeddings else Linear(architecture.d_model, architecture.vocab_size)
         self.matmul_dtype = torch.float32
+        self.activation_checkpointing = False
         rotary = rotary_table(architecture.max_seq_length, architecture.d_model // architecture.heads)
         self.register_buffer("rotary", rotary, persistent=False)
         self._init_weights()
@@ -102,7 +104,11 @@ class TinyTransformer(nn.Module):
             x = x * dropout[0]
         for layer, block in enumerate(self.blocks):
             masks = None if dropout is None else dropout[1 + 2 * layer : 3 + 2 * layer]
-            x = block(x, rotary, cache, layer, masks)
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                # Chen et al. 2016: only the input of a block is kept, and its backward pass computes the rest again.
+                x = checkpoint(block, x, rotary, cache, layer, masks, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x, rotary, cache, layer, masks)
         if cache is not None:
             cache.length = stop
         normed: Tensor = self.norm(x)
@@ -164,8 +170,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     length = q.shape[2]
     if length == 1 or length > LONGEST_PLAIN_ATTENTION:
-        # A single kernel that never materializes the T x T scores. It is slower in bf16 than in fp32.
-        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=length > 1)
+        # A single kernel that never materializes the T x T scores. On a CPU it is slower in bf16 than in fp32.
+        if q.device.type == "cpu":
+            q, k, v = q.float(), k.float(), v.float()
+        return F.scaled_dot_product_attention(q, k, v, is_causal=length > 1)
     scores = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)  # (B, H, T, T)
     scores = scores + torch.full((length, length), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
     return torch.softmax(scores, dim=-1) @ v
@@ -232,7 +240,7 @@ class KVCache:
 
 
 def dropout_masks(
-    architecture: Architecture, tokens: torch.Size, rate: float, seed: int, dtype: torch.dtype
+    architecture: Architecture, tokens: torch.Size, rate: float, seed: int, dtype: torch.dtype, device: str = "cpu"
 ) -> Tensor | None:
     """Return dropout masks of shape (1 + 2 * layers, B, T, C) for a batch of shape `tokens`, or None for a rate of 0.
 
@@ -244,10 +252,20 @@ def dropout_masks(
     if threshold == 0:
         return None
     shape = (1 + 2 * architecture.layers, *tokens, architecture.d_model)
-    words = np.random.SFC64(seed).random_raw(math.ceil(math.prod(shape) / 8))
-    drawn = torch.from_numpy(words.view(np.uint8)[: math.prod(shape)]).view(shape)
-    kept = torch.ge(drawn, threshold, out=torch.empty(shape, dtype=dtype))  # 0 or 1; via bool it takes 10 times as long
+    drawn = random_bytes(shape, seed, device)
+    kept = torch.ge(
+        drawn, threshold, out=drawn.new_empty(shape, dtype=dtype)
+    )  # 0 or 1; via bool it takes 10 times as long
     return kept.mul_(256 / (256 - threshold))
+
+
+def random_bytes(shape: Sequence[int], seed: int, device: str = "cpu") -> Tensor:
+    """Return uniform random bytes, drawn where they are used: the stream of a GPU differs from that of a CPU."""
+    if device != "cpu":
+        generator = torch.Generator(device).manual_seed(seed)
+        return torch.randint(256, tuple(shape), dtype=torch.uint8, device=device, generator=generator)
+    words = np.random.SFC64(seed).random_raw(math.ceil(math.prod(shape) / 8))
+    return torch.from_numpy(words.view(np.uint8)[: math.prod(shape)]).view(*shape)
 
 
 def parameter_count(model: nn.Module) -> int:

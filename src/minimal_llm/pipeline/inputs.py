@@ -47,8 +47,8 @@ def recorded_hashes(config: Config) -> dict[str, str]:
 
 
 def _inputs(config: Config) -> dict[str, list[Path]]:
-    initial = config.train.init_from
-    return {"file": own_files(config), "model": [Path(initial)] if initial else []}
+    named = config.train.init_from or config.train.extend_from
+    return {"file": own_files(config), "model": [Path(named)] if named else []}
 
 
 def _records(inputs: Mapping[str, Sequence[Path]], artifacts: Artifacts) -> dict[Path, str]:

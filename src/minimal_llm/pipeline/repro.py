@@ -69,7 +69,7 @@ def _settle_unfinished_run(runs: Sequence[UnfinishedRun], resume: bool | None) -
     for run in runs:
         with lock_run(run.folder):  # raises if a process is training it
             pass
-    print(f"Found an unfinished run, {runs[0].epochs_done:.2f} of {runs[0].epochs} epochs done. ", end="", flush=True)
+    print(f"Found an unfinished run, {runs[0].epochs_done:.2f} of {runs[0].epochs:g} epochs done. ", end="", flush=True)
     if resume is None and sys.stdin.isatty():
         print("[R]esume or [s]tart over? ", end="", flush=True)
         resume = not sys.stdin.readline().strip().lower().startswith("s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import signal
 import sys
 import time
@@ -30,10 +31,12 @@ from minimal_llm.common.errors import (
     file_error,
 )
 from minimal_llm.common.output import outlive_readers
+from minimal_llm.common.ranks import TEAM_RECORDS, rank
 from minimal_llm.common.signals import stop_signals
 from minimal_llm.common.system import limit_spinning
 from minimal_llm.pipeline.busy import held, stage_refusal
 from minimal_llm.pipeline.memory_estimate import less_memory, training_memory_mb
+from minimal_llm.pipeline.processes import record_error
 from minimal_llm.pipeline.status import StatusFile
 from minimal_llm.pipeline.unchanged import inputs_for_dvc, require_unchanged
 
@@ -48,6 +51,8 @@ ALLOCATOR_FAILURES = (
     "failed to map segment",
     "Resource temporarily unavailable",
 )
+# Of gloo, NCCL, and the store of torch.distributed
+LOST_CONNECTIONS = ("gloo/", "ncclRemoteError", "NCCL error", "Connection closed by peer", "Connection reset by peer")
 STDERR_LINES = 50  # kept in pipeline_status.json
 
 Work = Callable[[Config, Artifacts, Artifacts], None]
@@ -76,15 +81,18 @@ def run_stage(
 
     `work(config, inputs, outputs)` does it. `sections` are those of params.yaml whose keys become flags.
     """
+    if TEAM_RECORDS in os.environ:
+        return _run_member(name, sections, description, work, shortcuts)
     try:
         options = _parser(sections, description, shortcuts).parse_args()
         config = load_config(options.params, _overrides(options, sections, shortcuts))
     except MinimalLlmError as error:
         return report(error)
     limit_spinning()
-    inputs = Artifacts(options.data_dir, config.tokenizer.name)
-    outputs = Artifacts(options.output_dir or options.data_dir, config.tokenizer.name)
+    inputs, outputs = _artifacts(options, config)
     outlive_readers()
+    if rank():  # of those that a user has started with torchrun, the first one keeps the record
+        return run_check(lambda: _explained(work, name, config, inputs, outputs))
     tail = sys.stderr = StderrTail(sys.stderr)
     status = StatusFile(outputs.status)
     started = time.monotonic()
@@ -105,6 +113,41 @@ def run_stage(
         return code
     status.complete_phase(name, time.monotonic() - started, outputs)
     return 0
+
+
+def _run_member(
+    name: str, sections: Sequence[str], description: str | None, work: Work, shortcuts: Sequence[Shortcut]
+) -> int:
+    """Run a stage as one of the processes that another stage process has started, which keeps the record."""
+    options = _parser(sections, description, shortcuts).parse_args()
+    config = load_config(options.params, _overrides(options, sections, shortcuts))
+    limit_spinning()
+    outlive_readers()
+    try:
+        _explained(work, name, config, *_artifacts(options, config))
+    except MinimalLlmError as error:
+        record_error(error)
+        return error.exit_code
+    return 0
+
+
+def _artifacts(options: argparse.Namespace, config: Config) -> tuple[Artifacts, Artifacts]:
+    """Return the inputs and the outputs of a stage."""
+    folders = options.data_dir, options.output_dir or options.data_dir
+    inputs, outputs = (Artifacts(folder, config.tokenizer.name) for folder in folders)
+    return inputs, outputs
+
+
+def _explained(work: Work, name: str, config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
+    """Do the work; raise any error as one of this project."""
+    _handle_signals(_interrupt_once)
+    try:
+        work(config, inputs, outputs)
+    except (Exception, KeyboardInterrupt) as error:
+        known = explain(error, name, config, outputs.root)
+        if known.kind == "internal":
+            traceback.print_exc()
+        raise known from error
 
 
 @contextmanager
@@ -171,6 +214,12 @@ def explain(error: BaseException, stage: str, config: Config, folder: Path = DAT
             change, remedy = less_memory(config)
             message += f": {change} (training needs about {training_memory_mb(config):,.0f} MB)"
         return failure(message, remedy=remedy, kind="out_of_memory")
+    if any(text in str(error) for text in LOST_CONNECTIONS):
+        return failure(
+            f"process {rank()} lost its connection to another one, which has ended or is out of reach",
+            remedy="look at the output of the others, then the same command again: it resumes",
+            kind="lost_connection",
+        )
     if isinstance(error, OSError):
         return file_error(error, failure, folder)
     return failure(f"{type(error).__name__}: {error}", remedy="this is a bug: please report it", kind="internal")

@@ -20,25 +20,36 @@ import torch
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.errors import TrainingError, ValidationError
-from minimal_llm.common.files import read_record, write_bytes, write_json, write_text
+from minimal_llm.common.files import read_record, write_json, write_text
 from minimal_llm.common.unfinished_runs import FINISHED, KEPT_FINISHED, checkpoint_files, lock_run
-from minimal_llm.model.model_file import RETRAIN, load_tensors, to_bytes
+from minimal_llm.model.model_file import RETRAIN, load_tensors, write_tensors
+from minimal_llm.model.transformer import Architecture
 
 
 @dataclass
 class Progress:
-    """How far a run has got: `epoch` full epochs and `step` steps of the next one, and the metrics recorded so far."""
+    """How far a run has got, `step` steps since its start, and the metrics recorded so far.
 
-    epoch: int = 0
+    Epochs are numbers of them that are done: 3, or 3.25 for an evaluation within the fourth.
+    """
+
     step: int = 0
-    gradient_norm_sum: float = 0.0
+    gradient_norm_sum: float = 0.0  # since the last evaluation
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # time spent so far, by activity (metrics.ACTIVITIES)
-    epoch_seconds: list[float] = field(default_factory=list)  # time since the start of the run at the end of each epoch
-    best_epoch: int = 0
+    epoch_seconds: list[float] = field(default_factory=list)  # time since the start of the run, for each row of history
+    best_epoch: float = 0
     best_val_loss: float = float("inf")
     steps_diverged: int = 0  # in a row, up to the last step
     kernels: list[str] = field(default_factory=list)  # that computed the steps so far (kernels.name_kernels)
+    planned_steps: int = 0  # so many fit into train.max_minutes at the latest count; 0 without that limit
+    extended_at: int = 0  # the step at which the run that this one extends had ended, and its last learning rate
+    extended_rate: float = 0.0
+
+    @property
+    def evaluated_at(self) -> int:
+        """The step of the last evaluation."""
+        return self.history[-1]["step"] if self.history else 0
 
     def add_kernels(self, name: str) -> None:
         """Record the kernels that compute the steps from now on."""
@@ -48,12 +59,26 @@ class Progress:
 
 @dataclass
 class State:
-    """Everything needed to resume a run. There is no random number state: each step derives its own seeds."""
+    """Everything needed to resume a run. There is no random number state: each step derives its own seeds.
+
+    `trained` describes what was trained, so that another run can find out whether it may extend this one.
+    """
 
     progress: Progress
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     best_weights: dict[str, torch.Tensor]
+    trained: dict[str, Any]
+
+
+def what_is_trained(architecture: Architecture, tokenizer_sha256: str, steps_per_epoch: int = 0) -> dict[str, Any]:
+    """Return what two runs must have in common for one to start from the other's weights, or to extend it.
+
+    No weight depends on the length of windows. Only a run that is extended needs epochs of the same number of steps.
+    """
+    sizes = {key: value for key, value in asdict(architecture).items() if key != "max_seq_length"}
+    steps = {"steps per epoch": steps_per_epoch} if steps_per_epoch else {}
+    return {"tokenizer": tokenizer_sha256[:12], **sizes, **steps}
 
 
 def checkpoint_root(outputs: Artifacts) -> Path:
@@ -90,32 +115,32 @@ class Checkpoints:
         """Return the newest intact checkpoint, or None. Damaged ones are skipped with a warning on stderr."""
         for path in sorted(self.folder.glob("step_*.pt"), reverse=True):
             try:
-                return self._load(path)
+                return read_checkpoint(path, self.folder.name)
             except ValidationError as error:
                 print(f"warning: skipping checkpoint {path.name}: {error.message}", file=sys.stderr)
         return None
 
-    def save(self, state: State, global_step: int) -> Path:
+    def read(self, step: int) -> State:
+        """Return the checkpoint of a step.
+
+        Raises:
+            ValidationError: it is missing or damaged.
+        """
+        return read_checkpoint(self.folder / f"step_{step:08d}.pt", self.folder.name)
+
+    def save(self, state: State) -> Path:
         """Write a checkpoint.
 
         Raises:
             TrainingError: it cannot be written, for example because the disk is full. Earlier checkpoints are intact.
         """
-        path = self.folder / f"step_{global_step:08d}.pt"
-        content = to_bytes(
-            {
-                "run": self.folder.name,
-                "progress": asdict(state.progress),
-                "model": state.model,
-                "optimizer": state.optimizer,
-                "best_weights": state.best_weights,
-            }
-        )
+        path = self.folder / f"step_{state.progress.step:08d}.pt"
+        content = {"run": self.folder.name, **vars(state), "progress": asdict(state.progress)}
         try:
-            write_bytes(path, content)
+            write_tensors(path, content)
         except OSError as error:
             raise TrainingError(
-                f"checkpoint {path} ({len(content) / 1e6:.0f} MB) cannot be written: {error.strerror}",
+                f"checkpoint {path} cannot be written: {error.strerror}",
                 remedy="free some disk space, then run the same command again: it resumes from the previous checkpoint",
                 kind="disk_space",
             ) from error
@@ -157,16 +182,28 @@ class Checkpoints:
                     for earlier in sorted(mark.parent.glob("step_*.pt"))[:-1]:
                         earlier.unlink()
 
-    def _load(self, path: Path) -> State:
-        content = load_tensors(path)
-        try:
-            if content["run"] == self.folder.name:
-                return State(
-                    Progress(**content["progress"]), content["model"], content["optimizer"], content["best_weights"]
-                )
-        except (KeyError, TypeError):
-            pass
-        raise ValidationError(f"{path} is not a checkpoint of this run", remedy=RETRAIN)
+    def take_over(self, other: Checkpoints) -> State | None:
+        """Return the newest checkpoint of another folder, which becomes one of this run's; the folder is deleted."""
+        with lock_run(other.folder):
+            if state := other.newest():
+                self.save(state)
+            shutil.rmtree(other.folder)
+        return state
+
+
+def read_checkpoint(path: Path, run: str = "") -> State:
+    """Return the checkpoint in a file.
+
+    Raises:
+        ValidationError: it cannot be read, is damaged, or is not one of the run with this fingerprint, if one is given.
+    """
+    content = load_tensors(path)
+    try:
+        if content.pop("run") == run or not run:
+            return State(**content | {"progress": Progress(**content["progress"])})
+    except (AttributeError, KeyError, TypeError):
+        pass
+    raise ValidationError(f"{path} is not a checkpoint of this run", remedy=RETRAIN)
 
 
 def _written_at(path: Path) -> float:

@@ -20,6 +20,7 @@ from minimal_llm.common.errors import TrainingError
 from minimal_llm.common.files import read_record, sha256_of_file
 from minimal_llm.common.unfinished_runs import FINISHED, checkpoint_files, run_parameters
 from minimal_llm.tokenizer.token_files import TokenFiles
+from minimal_llm.training.checkpoint import Checkpoints
 
 CLONE = Path(__file__).resolve().parents[3]  # the repository of the running code, which may be a copy made by DVC
 _NAMESPACE = uuid.UUID("7b0a4f54-3c1e-5d0e-9a55-4d3f2b6c1a10")
@@ -31,10 +32,10 @@ def run_inputs(config: Config, tokens: TokenFiles) -> dict[str, Any]:
     Raises:
         TrainingError: dvc.yaml does not list the training code.
     """
-    initial = config.train.init_from
+    given = {"init_from_sha256": config.train.init_from, "extend_from_sha256": config.train.extend_from}
     return {
         "parameters": run_parameters(config),
-        "init_from_sha256": sha256_of_file(Path(initial)) if initial else "",
+        **{key: sha256_of_file(Path(name)) if name else "" for key, name in given.items()},
         **{f"{split}_sha256": sha256 for split, sha256 in tokens.sha256.items()},
         "tokenizer_sha256": tokens.meta.tokenizer_sha256,
         "sources": training_sources(CLONE),
@@ -80,22 +81,41 @@ def fingerprint(inputs: Mapping[str, Any], compute: Compute) -> str:
 
 def unresumed(root: Path, run: str, compute: Compute) -> str:
     """Return a notice of unfinished runs below `root` with the same run id but other resolved settings, or ""."""
-    lines, ours = [], asdict(compute)
+    lines = []
+    for _, steps, record, changed in _unfinished(root, run, compute):
+        differences = ", ".join(f"{key} {value} there, {getattr(compute, key)} here" for key, value in changed.items())
+        flags = " ".join(f"-S {_setting(key, value)}" for key, value in changed.items())
+        done = steps / record["steps_per_epoch"]
+        lines.append(
+            f"Not resuming an unfinished run with the same inputs ({done:.1f} epochs done): {differences}. "
+            f"To resume it: dvc exp run {flags}"
+        )
+    return "\n".join(lines)
+
+
+def of_another_team(root: Path, run: str, compute: Compute) -> Checkpoints | None:
+    """Return the checkpoints of the same run by another number of processes, which this one can continue, or None.
+
+    Its result will be as good but not byte-identical, as on other kernels: gradients are summed in another order.
+    """
+    resumable = [
+        (steps, folder.name)
+        for folder, steps, _, changed in _unfinished(root, run, compute)
+        if "processes" in changed and changed.keys() <= {"processes", "threads"}
+    ]
+    return Checkpoints(root, max(resumable)[1]) if resumable else None
+
+
+def _unfinished(root: Path, run: str, compute: Compute) -> Iterator[tuple[Path, int, dict[str, Any], dict[str, Any]]]:
+    """Yield folder, steps, record and differing settings of the unfinished runs with this id but other settings."""
+    ours = asdict(compute)
     for folder in sorted(root.glob("*")):
         record = read_record(folder / "run.json")
         theirs = record.get("compute", ours)
-        if record.get("run_id") != run or theirs == ours or (folder / FINISHED).exists():
-            continue
-        if steps := checkpoint_files(folder):
-            changed = {key: value for key, value in theirs.items() if ours.get(key) != value}
-            differences = ", ".join(f"{key} {value} there, {ours.get(key)} here" for key, value in changed.items())
-            flags = " ".join(f"-S {_setting(key, value)}" for key, value in changed.items())
-            done = max(steps) / record["steps_per_epoch"]
-            lines.append(
-                f"Not resuming an unfinished run with the same inputs ({done:.1f} epochs done): {differences}. "
-                f"To resume it: dvc exp run {flags}"
-            )
-    return "\n".join(lines)
+        changed = {key: value for key, value in theirs.items() if key in ours and ours[key] != value}
+        steps = checkpoint_files(folder)
+        if record.get("run_id") == run and changed and steps and not (folder / FINISHED).exists():
+            yield folder, max(steps), record, changed
 
 
 def _setting(key: str, value: Any) -> str:

@@ -16,6 +16,7 @@ from minimal_llm.common.compute import Compute
 from minimal_llm.common.system import cpu_property
 from minimal_llm.model.loss import linear_cross_entropy
 from minimal_llm.model.transformer import Architecture, TinyTransformer
+from minimal_llm.training.checkpoint import Progress
 
 # What users may set to have torch's libraries choose other kernels.
 LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
@@ -30,6 +31,8 @@ def name_kernels(compute: Compute) -> str:
     names = [f"torch {torch.__version__}", *(_gpu() if compute.device == "cuda" else _processor())]
     if compute.compiled:
         names.append(_compiler())
+    if compute.processes > 1:
+        names.append(f"{compute.processes} processes")
     names += [f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name)]
     return ", ".join([*names, f"probe {probe(compute)}"])
 
@@ -50,8 +53,9 @@ def probe(compute: Compute) -> str:
     return digest.hexdigest()[:8]
 
 
-def resumption(epoch: int, step: int, kernels: list[str]) -> str:
+def resumption(progress: Progress, steps_per_epoch: int) -> str:
     """Return the line that tells where a run resumes, and on which kernels if it began on others."""
+    (epoch, step), kernels = divmod(progress.step, steps_per_epoch), progress.kernels
     where = f"Resuming from epoch {epoch}, step {step}"
     if len(kernels) < 2:
         return where

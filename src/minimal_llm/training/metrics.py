@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -36,17 +37,22 @@ def plateau_epoch(val_losses: list[float]) -> int | None:
 
 
 def final_metrics(
-    model: TinyTransformer, tokens: TokenFiles, progress: Progress, init_from_sha256: str
+    model: TinyTransformer, tokens: TokenFiles, progress: Progress, inputs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the content of metrics/train.json; `model` must have the best weights. Losses are in nats per token."""
+    """Return the content of metrics/train.json; `model` must have the best weights. Losses are in nats per token.
+
+    `inputs` are those of identity.run_inputs.
+    """
     train, by_language = measure_losses(model, tokens)
     validation = total(by_language)
     gap = validation.loss - train.loss
     plateau = plateau_epoch([row["val_loss"] for row in progress.history])
     return {
         "corpus": tokens.meta.source,
-        "init_from_sha256": init_from_sha256,
-        "epochs": progress.epoch,
+        "init_from_sha256": inputs["init_from_sha256"],
+        "extend_from_sha256": inputs["extend_from_sha256"],
+        "epochs": progress.history[-1]["epoch"],
+        "steps": progress.step,
         "best_epoch": progress.best_epoch,
         "val_loss": validation.loss,
         "val_perplexity": validation.perplexity,
@@ -97,7 +103,7 @@ def write_results(
     write_text(artifacts.history, history_csv(history))
 
 
-def speed_metrics(compute: Compute, progress: Progress, tokens_per_epoch: int) -> dict[str, Any]:
+def speed_metrics(compute: Compute, progress: Progress, tokens_per_step: int) -> dict[str, Any]:
     """Return the content of metrics/train_speed.json, which differs between equal runs: times, memory and hardware."""
     seconds = progress.seconds
     total_seconds = sum(seconds.values())
@@ -105,10 +111,12 @@ def speed_metrics(compute: Compute, progress: Progress, tokens_per_epoch: int) -
         "total_seconds": round(total_seconds, 3),
         **{f"{activity}_seconds": round(seconds.get(activity, 0.0), 3) for activity in ACTIVITIES},
         "overhead_percent": round(100 * (1 - seconds["steps"] / total_seconds), 2),
-        "tokens_per_s": round(progress.epoch * tokens_per_epoch / seconds["steps"], 1),
+        "tokens_per_s": round(progress.step * tokens_per_step / seconds["steps"], 1),
         "peak_memory_mb": round(peak_memory_mb(), 1),
         **asdict(compute),
         "kernels": progress.kernels,  # more than one: the run was resumed on others
         "cpu": cpu_name(),
-        "epoch_seconds": [round(done, 1) for done in progress.epoch_seconds],  # since the start of the run
+        "epoch_seconds": [
+            round(done, 1) for done in progress.epoch_seconds
+        ],  # since the start of the run, per evaluation
     }

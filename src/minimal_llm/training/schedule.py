@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """Pure functions of the step, counted from 0, so there is no state to save in a checkpoint."""
+    """Pure functions of the step, counted from 0, so there is no state to save in a checkpoint.
+
+    A run that extends another one joins its own curve at step `joined_at`: its learning rate rises or falls to it in a
+    straight line from `joined_rate`, where the other run ended, over as many steps as a warmup.
+    """
 
     peak: float
     warmup_steps: int
@@ -16,6 +20,8 @@ class Schedule:
     floor_ratio: float
     peak_dropout: float = 0.0
     dropout_rise_ratio: float = 0.0
+    joined_at: int = 0
+    joined_rate: float = 0.0
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate: linear warmup, then cosine annealing (Loshchilov and Hutter 2017).
@@ -23,6 +29,13 @@ class Schedule:
         It rises linearly to `peak` during warmup, then falls along a half cosine to `floor_ratio * peak` at the last
         step. Warmup is limited to a tenth of the run.
         """
+        rate = self._planned_rate(step)
+        if self.joined_at:
+            share = min(1.0, (step - self.joined_at + 1) / max(1, self.warmup_steps))
+            return self.joined_rate + share * (rate - self.joined_rate)
+        return rate
+
+    def _planned_rate(self, step: int) -> float:
         warmup = min(self.warmup_steps, self.total_steps // 10)
         if step < warmup:
             return self.peak * (step + 1) / warmup
