@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # DVC keeps pickles there, by default in /var/tmp/dvc, where every user of the machine can change them.
 export DVC_SITE_CACHE_DIR ?= $(CURDIR)/.dvc/tmp/site
 # The recipes read the variables given to make from their environment: a value never becomes text of the shell.
-VARIABLES := EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME NAME GRID JOBS SEEDS REMOTE
+VARIABLES := EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS NPROC RESUME NAME GRID JOBS SEEDS REMOTE
 export $(VARIABLES)
 
 # A misspelled variable would be ignored without a word, and `make train EPOCH=5` train all epochs.
@@ -25,7 +25,7 @@ endif
 option = $(if $(value $1),--$2="$$$1")
 PARAMETERS = $(call option,EPOCHS,epochs) $(call option,BATCH_SIZE,batch-size) \
 	$(call option,LEARNING_RATE,learning-rate) $(call option,MAX_SEQ_LENGTH,max-seq-length) \
-	$(call option,VOCAB_SIZE,vocab-size) $(call option,CORPUS,corpus-path)
+	$(call option,VOCAB_SIZE,vocab-size) $(call option,CORPUS,corpus-path) $(call option,NPROC,processes)
 UNFINISHED = $(if $(value RESUME),$(or $(if $(filter yes Yes YES,$(value RESUME)),--resume),\
 	$(if $(filter no No NO,$(value RESUME)),--restart),\
 	$(error RESUME=$(value RESUME) is not yes or no. What to do: make train RESUME=no)))
@@ -39,7 +39,7 @@ WORKERS := -n 2
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables of train, example, sweep: EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS RESUME"
+	@echo "  Variables of train, example, sweep: EPOCHS BATCH_SIZE LEARNING_RATE MAX_SEQ_LENGTH VOCAB_SIZE CORPUS NPROC RESUME"
 	@echo "  All commands, with their options:   .venv/bin/minimal-llm --help"
 
 setup: ## Create or update .venv with the pinned requirements (part of every other target)

@@ -22,7 +22,7 @@ def work() -> None:
     config = load_config()
     for finding in check_initial_model(config, Artifacts()):
         if finding.remedy:
-            raise ConfigurationError(f"train.init_from: {finding.detail}", remedy=finding.remedy)
+            raise ConfigurationError(f"train.{finding.check}: {finding.detail}", remedy=finding.remedy)
     record_inputs(config, Artifacts())
 
 

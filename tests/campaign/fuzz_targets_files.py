@@ -82,8 +82,8 @@ def make_kit(folder: Path) -> Kit:
     model = TinyTransformer(SHAPE)
     weights = dict(model.state_dict())
     save_model(files.best_model, model, tokenizer.sha256, weights)
-    state = State(Progress(step=3), weights, {"state": {}}, weights)
-    checkpoint = Checkpoints(files.checkpoints, RUN).save(state, 3)
+    state = State(Progress(step=3), weights, {"state": {}}, weights, {})
+    checkpoint = Checkpoints(files.checkpoints, RUN).save(state)
     kit = Kit(files, tokenizer, checkpoint)
     source = load_source(files.best_model, files.tokenizer_model)
     for path, exported in ((kit.onnx, graph.files(source)), (kit.int8, int8.files(source))):

@@ -34,6 +34,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("parameters", "Override params.yaml; DVC records them.")
     group.add_argument("--epochs", metavar="N", help="passes over the training text")
     group.add_argument("--batch-size", metavar="N", help="sequences per step")
+    group.add_argument("--processes", metavar="N", help="processes that train together on this machine")
     group.add_argument("--learning-rate", metavar="X", help="peak learning rate")
     group.add_argument("--max-seq-length", metavar="N", help="tokens per sequence")
     group.add_argument("--vocab-size", metavar="N", help="entries in the vocabulary of the tokenizer")

@@ -29,6 +29,8 @@ def require_memory(config: Config, tokens: Path) -> None:
 
     Call it before torch is loaded.
     """
+    if uses_gpu(config):
+        return
     needed, free = training_memory_mb(config, size_of(tokens) // 2), available_memory_mb()
     if needed > free:
         change, command = less_memory(config)
@@ -37,6 +39,12 @@ def require_memory(config: Config, tokens: Path) -> None:
             remedy=f"close other programs, or: {command}",
             kind="out_of_memory",
         )
+
+
+def uses_gpu(config: Config) -> bool:
+    """Return whether training will probably be on a GPU, whose memory this module does not know. Without torch."""
+    device = config.train.device
+    return device in ("cuda", "mps") or (device == "auto" and Path("/proc/driver/nvidia/version").exists())
 
 
 def stages_memory_mb(config: Config) -> dict[str, float]:
@@ -52,10 +60,14 @@ def stages_memory_mb(config: Config) -> dict[str, float]:
 def training_memory_mb(config: Config, tokens: int | None = None) -> float:
     """Return the estimated peak memory of stage train in MB, for so many tokens or, without, for the whole corpus."""
     tokens = token_estimate(config) if tokens is None else tokens
-    states = 9 * weights_mb(config)  # weights, gradients, two moments, best weights; a checkpoint of four of them
+    states = 9 * weights_mb(config)  # weights, gradients, two moments, best weights; four of them when it resumes
     text = tokens * 10 / 1e6  # two bytes on disk, and eight as indices
     compiler = COMPILER_MB * will_compile(config, tokens)
-    return TORCH_MB + compiler + states + text + _step_mb(config) + _evaluation_mb(config)
+    each = TORCH_MB + compiler + states + text + _step_mb(config) + _evaluation_mb(config)
+    if config.train.processes == 1:
+        return each
+    buckets = weights_mb(config)  # in which DistributedDataParallel collects gradients
+    return config.train.processes * (each + buckets) + TORCH_MB  # that of the process which starts the others
 
 
 def will_compile(config: Config, tokens: int) -> bool:
@@ -67,10 +79,15 @@ def will_compile(config: Config, tokens: int) -> bool:
 def _step_mb(config: Config) -> float:
     """Return what the activations of a training step take, which are kept for its backward pass."""
     model, train = config.model, config.train
-    tokens = train.batch_size * train.max_seq_length
+    tokens = train.batch_size // (train.processes * train.gradient_accumulation_steps) * train.max_seq_length
     layer = 3 * (12 * model.d_model + 6 * model.feed_forward) + _attention_bytes(config, 6)
     bf16 = train.precision == "bf16" or (train.precision == "auto" and has_bf16_flags())
-    return tokens * model.layers * layer * (1.0 if bf16 else 1.45) / 1e6 + _logits_mb(config, tokens, 4)
+    activations = tokens * layer * (1.0 if bf16 else 1.45) / 1e6  # of a layer
+    if train.activation_checkpointing:  # of each layer only its input, and everything of one at a time
+        kept = activations + model.layers * tokens * 4 * model.d_model / 1e6
+    else:
+        kept = model.layers * activations
+    return kept + _logits_mb(config, tokens, 4)
 
 
 def _evaluation_mb(config: Config) -> float:

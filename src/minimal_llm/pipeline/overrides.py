@@ -16,6 +16,7 @@ MAX_ARGUMENT_BYTES = 64_000  # Linux allows 128 KiB for an argument, in which _h
 OPTIONS = {
     "epochs": "train.epochs",
     "batch_size": "train.batch_size",
+    "processes": "train.processes",
     "learning_rate": "train.learning_rate",
     "max_seq_length": "train.max_seq_length",
     "vocab_size": "tokenizer.vocab_size",

@@ -85,16 +85,18 @@ def require(findings: Sequence[Finding]) -> None:
 
 
 def check_initial_model(config: Config, artifacts: Artifacts) -> Iterator[Finding]:
-    """If train.init_from names a model to start from: it exists, and still will when training starts."""
-    path = Path(config.train.init_from)
-    if not config.train.init_from:
+    """If training starts from a file, a model or the checkpoint of a run to extend: it will exist when it does."""
+    key = "extend_from" if config.train.extend_from else "init_from"
+    path = Path(config.train.extend_from or config.train.init_from)
+    if not (config.train.extend_from or config.train.init_from):
         return
     if path.resolve() in (artifacts.best_model.resolve(), artifacts.final_model.resolve()):
-        yield Finding("init_from", f"DVC deletes {path} before training starts", f"copy it first: cp {path} base.pt")
+        yield Finding(key, f"DVC deletes {path} before training starts", f"copy it first: cp {path} base.pt")
     elif not path.is_file():
-        yield Finding("init_from", f"there is no file {path}", "set train.init_from to a model file, or leave it empty")
+        wanted = "a model file" if key == "init_from" else "the last checkpoint of a finished run"
+        yield Finding(key, f"there is no file {path}", f"set train.{key} to {wanted}, or leave it empty")
     else:
-        yield Finding("init_from", str(path))
+        yield Finding(key, str(path))
 
 
 def _check_python() -> Finding:

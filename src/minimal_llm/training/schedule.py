@@ -30,9 +30,9 @@ class Schedule:
         step. Warmup is limited to a tenth of the run.
         """
         rate = self._planned_rate(step)
-        if self.joined_at:
-            share = min(1.0, (step - self.joined_at + 1) / max(1, self.warmup_steps))
-            return self.joined_rate + share * (rate - self.joined_rate)
+        joined = step - self.joined_at + 1  # steps since then
+        if self.joined_at and joined < self.warmup_steps:
+            return self.joined_rate + joined / self.warmup_steps * (rate - self.joined_rate)
         return rate
 
     def _planned_rate(self, step: int) -> float:

@@ -13,7 +13,7 @@ from tests.support.stages import ROOT
 
 def started(folder: Path) -> LiveLog:
     log = LiveLog(folder)
-    log.start(load_config(ROOT / "params.yaml"), steps_per_epoch=10, tokens_per_step=4096)
+    log.start(load_config(ROOT / "params.yaml"), steps_per_epoch=10, total_steps=200, tokens_per_step=4096)
     return log
 
 
@@ -21,18 +21,20 @@ def test_a_resumed_run_appends_to_the_same_log(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("DVC_EXP_NAME", "my-idea")
     monkeypatch.setattr(live_log, "STEP_SECONDS", 0.0)
     first = started(tmp_path)
-    first.step(1, 1, 9.0)
+    first.step(1, 9.0)
     with (tmp_path / LOG_NAME).open("a", encoding="utf-8") as file:
         file.write('{"event": "step", "ti\n')  # truncated by a kill
     second = started(tmp_path)
-    second.epoch({"epoch": 1, "train_loss": 7.0, "val_loss": 6.0, "samples": {"es": "Había"}}, 12.3456, best=True)
+    second.epoch(
+        {"epoch": 1, "step": 10, "train_loss": 7.0, "val_loss": 6.0, "samples": {"es": "Había"}}, 12.3456, best=True
+    )
     second.end("finished")
     events = read_events(tmp_path / LOG_NAME)
     assert [event["event"] for event in events] == ["start", "step", "start", "epoch", "end"]
     assert events[0]["pid"] == os.getpid()
     assert events[0]["experiment"] == "my-idea"
     assert events[0]["parameters"]["train.epochs"] == 20
-    assert (events[1]["epoch"], events[1]["step"], events[1]["loss"]) == (1, 1, 9.0)
+    assert (events[1]["step"], events[1]["loss"]) == (1, 9.0)
     assert events[1]["tokens_per_s"] > 0
     assert (events[3]["seconds"], events[3]["best"], events[3]["samples"]["es"]) == (12.346, True, "Había")
 
@@ -40,7 +42,7 @@ def test_a_resumed_run_appends_to_the_same_log(tmp_path: Path, monkeypatch: pyte
 def test_steps_are_recorded_about_once_per_second(tmp_path: Path) -> None:
     log = started(tmp_path)
     for step in range(1, 100):
-        log.step(1, step, 9.0)
+        log.step(step, 9.0)
     assert len(read_events(tmp_path / LOG_NAME)) < 5
 
 

@@ -21,19 +21,22 @@ from tests.support.stages import ROOT
 
 FOLDER = Path("data/checkpoints/0123456789abcdef0123456789abcdef")
 NOW = 1_000_000.0
+STEPS = 160  # per epoch
 
 
 def start(epochs: int = 20, pid: int = 0, **parameters: Any) -> Event:
-    facts = {"epochs": epochs, "steps_per_epoch": 160, "tokens_per_step": 4096, "parameters": parameters}
+    facts = {"steps_per_epoch": STEPS, "total_steps": epochs * STEPS, "tokens_per_step": 4096, "parameters": parameters}
     return {"event": "start", "time": time.time(), "pid": pid or os.getpid(), **facts}
 
 
 def step(epoch: int, number: int) -> Event:
-    return {"event": "step", "time": NOW, "epoch": epoch, "step": number, "loss": 4.5, "tokens_per_s": 40_960.0}
+    done = (epoch - 1) * STEPS + number
+    return {"event": "step", "time": NOW, "step": done, "loss": 4.5, "tokens_per_s": 40_960.0}
 
 
-def epoch(number: int, val_loss: float, text: str = "Once upon a time") -> Event:
-    row = {"epoch": number, "train_loss": val_loss + 0.1, "val_loss": val_loss, "learning_rate": 1e-3, "seconds": 20.0}
+def epoch(number: float, val_loss: float, text: str = "Once upon a time") -> Event:
+    row = {"epoch": number, "step": round(number * STEPS), "train_loss": val_loss + 0.1, "val_loss": val_loss}
+    row |= {"learning_rate": 1e-3, "seconds": 20.0}
     return {"event": "epoch", "time": NOW, **row, "samples": {"en": text, "es": text}, "best": True}
 
 
@@ -71,6 +74,14 @@ def test_epochs_repeated_after_a_checkpoint_are_listed_once() -> None:
     assert run is not None
     assert [(row["epoch"], row["val_loss"]) for row in run.epochs] == [(1, 5.0), (2, 4.1)]
     assert run.position == (3, 0)
+
+
+def test_evaluations_within_an_epoch_count_by_their_steps() -> None:
+    events = [start(epochs=2), epoch(0.5, 5.0), epoch(1, 4.5), epoch(1.25, 4.4)]
+    run = LiveRun.of(FOLDER, events)
+    assert run is not None
+    assert run.position == (2, 40)
+    assert run.seconds_left == pytest.approx(120 * 60 / 200)  # three evaluations of 20 s in 200 steps
 
 
 @pytest.mark.parametrize(
@@ -149,7 +160,7 @@ def test_a_log_is_read_again_only_when_it_has_changed(tmp_path: Path, monkeypatc
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
         log = LiveLog(tmp_path / name)
-        log.start(load_config(ROOT / "params.yaml"), 10, 4096)
+        log.start(load_config(ROOT / "params.yaml"), 10, 200, 4096)
         time.sleep(0.01)
     assert [run.folder.name for run in live_runs([tmp_path])] == ["new", "old"]
     live_runs([tmp_path])

@@ -75,13 +75,13 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
 
 
 def test_running_out_of_memory_while_saving_is_a_memory_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(io.BytesIO):
-        def write(self, content: Any) -> int:
-            if self.tell() > 10_000:
-                raise MemoryError
-            return super().write(content)
+    def exhausted(self: io.BufferedWriter, content: Any) -> int:
+        raise MemoryError
 
-    monkeypatch.setattr(io, "BytesIO", Full)
+    class Full(io.FileIO):
+        write = exhausted
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, mode))
     with pytest.raises(MemoryError):
         saved(tmp_path / "m.pt")
     assert not list(tmp_path.iterdir())

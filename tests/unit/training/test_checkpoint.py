@@ -15,13 +15,13 @@ RUN = "0" * 32
 
 def state(step: int) -> State:
     weights = {"w": torch.full((3,), float(step))}
-    return State(Progress(step=step), weights, {"state": {}}, weights)
+    return State(Progress(step=step), weights, {"state": {}}, weights, {})
 
 
 def saved(folder: Path, *steps: int) -> Checkpoints:
     checkpoints = Checkpoints(folder, RUN)
     for step in steps:
-        checkpoints.save(state(step), step)
+        checkpoints.save(state(step))
     return checkpoints
 
 
@@ -56,7 +56,7 @@ def test_a_damaged_checkpoint_does_not_count_as_the_newest(tmp_path: Path) -> No
     checkpoints = saved(tmp_path, 1, 2, 9)
     (checkpoints.folder / "step_00000009.pt").write_bytes(b"damaged")
     assert newest_step(checkpoints) == 2
-    checkpoints.save(state(3), 3)
+    checkpoints.save(state(3))
     checkpoints.prune(1, 3, set())
     assert newest_step(checkpoints) == 3
 
@@ -65,7 +65,7 @@ def test_a_checkpoint_of_another_run_is_skipped_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints, other = saved(tmp_path, 1), Checkpoints(tmp_path, "1" * 32)
-    path = other.save(state(2), 2).rename(checkpoints.folder / "step_00000002.pt")
+    path = other.save(state(2)).rename(checkpoints.folder / "step_00000002.pt")
     assert newest_step(checkpoints) == 1
     assert f"skipping checkpoint {path.name}: {path} is not a checkpoint of this run" in capsys.readouterr().err
 
@@ -96,7 +96,7 @@ def test_of_completed_runs_the_own_one_the_latest_and_those_at_work_are_kept_and
     unfinished = saved(tmp_path, 1)
     finished = [Checkpoints(tmp_path, f"{number}" * 32) for number in range(1, 7)]
     for age, run in enumerate(finished):
-        run.save(state(1), 1)
+        run.save(state(1))
         run.finish({"total_seconds": age})
         os.utime(run.folder / "finished", (age, age))
     with finished[1].lock():

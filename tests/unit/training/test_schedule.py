@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from minimal_llm.training.schedule import Schedule
@@ -31,3 +33,12 @@ def test_dropout_rises_linearly_then_stays_constant() -> None:
     assert [schedule.dropout(step) for step in (0, 5, 25, 99)] == pytest.approx([0.0, 0.08, 0.4, 0.4])
     constant = Schedule(1.0, 0, total_steps=100, floor_ratio=0.1, peak_dropout=0.4, dropout_rise_ratio=0.0)
     assert constant.dropout(0) == 0.4
+
+
+def test_a_run_that_extends_another_joins_its_own_curve_without_a_jump() -> None:
+    whole = Schedule(peak=1e-3, warmup_steps=10, total_steps=300, floor_ratio=0.1)
+    joined = replace(whole, joined_at=200, joined_rate=1e-4)
+    rates = [joined.learning_rate(step) for step in range(200, 300)]
+    assert abs(rates[0] - 1e-4) < 4e-5
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[9:] == [whole.learning_rate(step) for step in range(209, 300)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from minimal_llm.common.compute import Compute
 from minimal_llm.common.config import Config, load_config
+from minimal_llm.common.errors import TrainingError
 from minimal_llm.model.loss import CANDIDATES
 from minimal_llm.model.transformer import Architecture
 from minimal_llm.training.step import ROUGH_SHARE, SUBSET_OTHERS, UNKNOWN_ID, Engine, make_optimizer, mask_inputs
@@ -15,8 +17,9 @@ from tests.support.stages import ROOT
 TOTAL_STEPS = 100
 
 
-def engine_of(vocab_size: int, softmax: str, **model: Any) -> Engine:
-    config: Config = load_config(ROOT / "params.yaml", {"train.softmax": softmax})
+def engine_of(vocab_size: int, softmax: str, train: Mapping[str, Any] | None = None, **model: Any) -> Engine:
+    changes = {f"train.{key}": value for key, value in (train or {}).items()}
+    config: Config = load_config(ROOT / "params.yaml", {"train.softmax": softmax} | changes)
     shape = {"layers": 1, "d_model": 64, "heads": 2, "feed_forward": 128, "tie_embeddings": True} | model
     architecture = Architecture(vocab_size=vocab_size, **shape, max_seq_length=32)
     return Engine(architecture, config, Compute("cpu", "fp32", compiled=False, threads=1), TOTAL_STEPS)
@@ -64,8 +67,8 @@ def test_masked_inputs_are_hidden_at_the_given_rate_by_the_seed() -> None:
 
 def test_the_last_steps_see_all_of_their_inputs() -> None:
     engine, seen = engine_of(300, "auto"), []
-    original = engine._hidden
-    engine._hidden = lambda inputs, dropout: seen.append(inputs) or original(inputs, dropout=dropout)  # type: ignore
+    original = engine.model.hidden
+    engine._loss.hidden = lambda inputs, dropout: seen.append(inputs) or original(inputs, dropout=dropout)  # type: ignore
     ids = torch.arange(33 * 8).view(8, 33)
     for number in (0, round(ROUGH_SHARE * TOTAL_STEPS)):
         engine.step(number, ids[:, :-1], ids[:, 1:])
@@ -89,3 +92,37 @@ def test_every_matrix_that_is_multiplied_with_decays(tied: bool) -> None:
     assert any(p is model.embedding.weight for p in others) != tied
     assert {id(p) for p in [*decayed, *others]} == {id(p) for p in model.parameters()}
     assert all(p.dim() == 2 for p in decayed)
+
+
+def gradients(train: Mapping[str, Any], windows: int = 8, softmax: str = "subset") -> dict[str, torch.Tensor]:
+    """Return the gradients of one step."""
+    engine = engine_of(2000, softmax, train)
+    ids = torch.randint(2000, (windows, 33), generator=torch.Generator().manual_seed(1))
+    engine.compute_gradients(50, ids[:, :-1], ids[:, 1:])
+    return {name: p.grad for name, p in engine.model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("softmax", ["full", "subset"])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(softmax: str) -> None:
+    whole = gradients({"dropout": 0}, softmax=softmax)
+    parts = gradients({"dropout": 0, "gradient_accumulation_steps": 4}, softmax=softmax)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_each_part_of_a_batch_has_dropout_of_its_own() -> None:
+    engine = engine_of(2000, "auto", {"dropout": 0.5})
+    first, second = (engine._dropout_masks(99, part, torch.Size((2, 32))) for part in (0, 1))
+    assert first is not None
+    assert second is not None
+    assert not torch.equal(first, second)
+
+
+def test_activation_checkpointing_changes_no_gradient() -> None:
+    kept, recomputed = (gradients({"dropout": 0.5, "activation_checkpointing": on}) for on in (False, True))
+    assert all(torch.equal(kept[name], recomputed[name]) for name in kept)
+
+
+def test_a_batch_that_cannot_be_divided_into_parts_is_refused() -> None:
+    with pytest.raises(TrainingError, match="the corpus has 6 windows, which cannot be divided into 4 equal parts"):
+        gradients({"gradient_accumulation_steps": 4}, windows=6)
