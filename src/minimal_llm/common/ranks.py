@@ -1,4 +1,7 @@
-"""Which one of the processes that train together this one is, as torchrun says in the environment. No torch here."""
+"""Which one of the processes that train together this one is. No torch here.
+
+torchrun, Kubernetes or a job of Slurm say so in the environment, by the variables of torch.distributed.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ TEAM_RECORDS = "MINIMAL_LLM_TEAM_RECORDS"  # the folder for errors of the proces
 
 
 def is_member() -> bool:
-    """Return whether torchrun has started this process, as one of several or alone."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
+    """Return whether this process was started as one of several, which may be one."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
 
 
 def rank() -> int:
@@ -24,9 +27,9 @@ def world_size() -> int:
 
 def local_rank() -> int:
     """Return the number of this process among those on the same machine, from 0."""
-    return int(os.environ["LOCAL_RANK"]) if is_member() else 0
+    return int(os.environ.get("LOCAL_RANK", "0")) if is_member() else 0
 
 
 def local_size() -> int:
     """Return how many of the processes are on this machine."""
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if is_member() else 1
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if is_member() else 1

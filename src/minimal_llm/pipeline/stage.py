@@ -106,7 +106,7 @@ def run_stage(
             require_unchanged(name, before)
     except (Exception, KeyboardInterrupt) as error:
         known = explain(error, name, config, outputs.root)
-        if known.kind == "internal":
+        if known is not error and known.kind == "internal":
             traceback.print_exc()
         code = report(known)
         status.fail_phase(name, time.monotonic() - started, known, tail.lines())
@@ -145,7 +145,7 @@ def _explained(work: Work, name: str, config: Config, inputs: Artifacts, outputs
         work(config, inputs, outputs)
     except (Exception, KeyboardInterrupt) as error:
         known = explain(error, name, config, outputs.root)
-        if known.kind == "internal":
+        if known is not error and known.kind == "internal":
             traceback.print_exc()
         raise known from error
 

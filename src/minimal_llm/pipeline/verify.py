@@ -53,6 +53,12 @@ def verify() -> int:
     config = load_config()
     recorded = _recorded_stages()
     _require_up_to_date(recorded, config)
+    if config.train.max_minutes:
+        steps = read_json(Artifacts().train_metrics)["steps"]
+        raise ConfigurationError(
+            f"train.max_minutes is {config.train.max_minutes:g}: how many steps fit into them differs from run to run",
+            remedy=f"train the run that can be repeated: dvc exp run -S train.max_minutes=0 -S train.max_steps={steps}",
+        )
     speed, losses = (read_json(path) for path in METRICS)
     scratch = Artifacts(SCRATCH, config.tokenizer.name)
     if not unfinished_runs(scratch.checkpoints, config):  # a finished run would be taken from its checkpoint

@@ -1,7 +1,7 @@
 """The processes that train a run together: each computes a part of every batch, and all have the same weights.
 
-torchrun starts them (pipeline/processes.py, or a user on several machines), torch.distributed connects them: over gloo
-on CPUs, over NCCL on NVIDIA GPUs. The first one writes everything. A run in a single process has a team of one.
+torchrun starts them (pipeline/processes.py; a user or a cluster on several machines), torch.distributed connects them:
+over gloo on CPUs, over NCCL on NVIDIA GPUs. The first one writes everything. A run in one process has a team of one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 from torch.nn.parallel import DistributedDataParallel
 
 from minimal_llm.common.errors import TrainingError
@@ -88,17 +87,19 @@ def connected(device: str) -> Iterator[Team]:
 
 def _store(timeout: timedelta) -> Store:
     """Return the store of this run, where processes leave word for each other."""
-    address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    host, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+    # torchrun has a store of its own; otherwise that of the first process serves all.
+    serves = rank() == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     try:
-        store, _, _ = next(iter(rendezvous("env://", timeout=timeout)))
+        store = TCPStore(host, int(port), world_size(), serves, timeout, wait_for_workers=False)
     except dist.DistError as error:  # a port in use, an unknown host, a first machine that does not answer
         raise TrainingError(
-            f"process {rank()} on {socket.gethostname()} cannot reach the first process at {address}: "
+            f"process {rank()} on {socket.gethostname()} cannot reach the first process at {host}:{port}: "
             f"{str(error).splitlines()[0]}",
-            remedy="start torchrun on the first machine too, with the same --master-addr and a free --master-port",
+            remedy="start process 0 too, with the same MASTER_ADDR and a MASTER_PORT that is free there",
             kind="network",
         ) from error
-    return PrefixStore("minimal-llm", store)
+    return PrefixStore(f"minimal-llm/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def _wait_for_all(store: Store, timeout: timedelta) -> None:
@@ -114,7 +115,7 @@ def _wait_for_all(store: Store, timeout: timedelta) -> None:
         raise TrainingError(
             f"after {timeout.total_seconds():g} s, only {len(here)} of {world_size()} processes are there, on "
             f"{', '.join(hosts)}; missing: {missing}",
-            remedy=f"start torchrun on every machine within that time, or allow more: {ARRIVAL_SECONDS}=600",
+            remedy=f"start all processes within that time, or allow more: {ARRIVAL_SECONDS}=600",
             kind="network",
         ) from error
 

@@ -57,13 +57,13 @@ class Memory:
     peak: float
 
 
-def draw_loss(history: History, best_epoch: int) -> bytes:
+def draw_loss(history: History, best_epoch: float) -> bytes:
     """Return a plot of training and validation loss by epoch, with the best epoch marked."""
     with _picture("Loss", "nats per token, lower is better") as (figure, axes):
         _use_epochs(axes, history)
         for key, color in (("train_loss", TRAINING), ("val_loss", VALIDATION)):
             _draw_line(axes, history, key, color)
-        best = history[best_epoch - 1]["val_loss"]
+        best = next(row["val_loss"] for row in history if row["epoch"] == best_epoch)
         low, high = axes.get_ylim()
         axes.set_ylim(low - 0.14 * (high - low), high)  # room below the curves for the label of the best epoch
         axes.axvline(best_epoch, color=VALIDATION, linewidth=1, linestyle=(0, (1, 2)))
