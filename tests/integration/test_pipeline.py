@@ -54,7 +54,7 @@ def test_variables_of_make_become_tracked_parameters_and_a_changed_corpus_of_one
     corpus = tmp_path / "my 'own', text; [1] $(touch owned).txt"
     text = (experimental.folder / "data" / "corpus_bilingual.txt").read_text(encoding="utf-8")
     corpus.write_text(text[: len(text) // 2], encoding="utf-8")
-    words = ("EPOCHS=1", "LEARNING_RATE=0.00003", "BATCH_SIZE=2", "MAX_SEQ_LENGTH=64")
+    words = ("EPOCHS=1", "LEARNING_RATE=0.00003", "BATCH_SIZE=2", "MAX_SEQ_LENGTH=64", "NPROC=2")
     printed = experimental.run("make", "train", *words, CORPUS=str(corpus))
     assert "-S train.epochs=1" in printed
     assert "corpus: files" in printed
@@ -63,6 +63,7 @@ def test_variables_of_make_become_tracked_parameters_and_a_changed_corpus_of_one
     assert [params["train"][name] for name in ("epochs", "batch_size", "max_seq_length")] == [1, 2, 64]
     recorded = experimental.json("training_metrics.json")["configuration"]
     assert recorded["train.learning_rate"] == 3e-5
+    assert experimental.json("metrics/train_speed.json")["processes"] == recorded["train.processes"] == 2
     assert "Nothing to do" in experimental.run("make", "train")
 
     corpus.write_text("Too little text to train on.", encoding="utf-8")

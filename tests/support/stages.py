@@ -26,7 +26,18 @@ TINY = {stage: flags.split() for stage, flags in TINY_FLAGS.items()}
 def clean_environment() -> dict[str, str]:
     """The environment without what would leak a run around these tests into them."""
     hidden = ("MINIMAL_LLM_RUN", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "MAX_SEQ_LENGTH", "VOCAB_SIZE", "CORPUS")
-    hidden += ("RESUME", "NAME", "GRID", "JOBS", "SEEDS", "GUTENBERG_MIRRORS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    hidden += (
+        "RESUME",
+        "NAME",
+        "GRID",
+        "JOBS",
+        "SEEDS",
+        "NPROC",
+        "GUTENBERG_MIRRORS",
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "MFLAGS",
+    )
     kept = {name: value for name, value in os.environ.items() if name not in hidden and not name.startswith("DVC_")}
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
 
