@@ -21,6 +21,7 @@ OF_NO_RANGE = {  # what else may stand there, where config.py knows no list and 
     "download.files": "a list of paths",
     "tokenizer.name": "letters, digits, `-`, `_`",
     "train.init_from": "any text",
+    "train.extend_from": "any text",
 }
 
 pytestmark = pytest.mark.skipif(not TEXT, reason=f"{GUIDE.relative_to(ROOT)} is not written yet")
