@@ -10,6 +10,7 @@ Expressions consist of names, numbers, + - * / and parentheses. The names:
     primer.train, primer.validation, ...                    docs/reference/primer_*.json
     recipe['trial / seed 1'], untied[..]                    docs/reference/recipe_study.json, recipe_study_untied.json
     examples['name'], sweep[..]                             docs/reference/examples.json, sweep.json
+    corpus['300'], scale['default']                         docs/reference/corpus_scale.json, training_scale.json
     history[3]                                              the row of epoch 3 in data/plots/history.csv
     params                                                  params.yaml
     count.parameters                                        parameters of the model defined by params.yaml
@@ -39,6 +40,8 @@ REFERENCE = {
     "untied": "recipe_study_untied.json",
     "examples": "examples.json",
     "sweep": "sweep.json",
+    "corpus": "corpus_scale.json",
+    "scale": "training_scale.json",
 }
 OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
