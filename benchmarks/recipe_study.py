@@ -67,11 +67,11 @@ class FinalDropoutEngine(Engine):
 
     def __init__(self, architecture: Architecture, config: Config, compute: Compute, total_steps: int) -> None:
         super().__init__(architecture, config, compute, total_steps)
-        self._plain, self._calls = self._hidden, 0
-        self._hidden = self._dropped
+        self._plain, self._calls = self._loss.hidden, 0
+        self._loss.hidden = self._dropped
 
     def _dropped(self, tokens: Tensor, cache: KVCache | None = None, dropout: Tensor | None = None) -> Tensor:
-        hidden = self._plain(tokens, cache, dropout)
+        hidden: Tensor = self._plain(tokens, cache, dropout)
         self._calls += 1
         drawn = torch.rand(hidden.shape, generator=torch.Generator().manual_seed(self._calls))
         return hidden * ((drawn >= self.RATE) / (1 - self.RATE))
