@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -121,19 +124,35 @@ def free_port() -> int:
         return port
 
 
-def start_host(number: int, tokens: Path, output: Path, port: int, torchrun: bool) -> subprocess.Popen[str]:
+class Host(NamedTuple):
+    """What runs a command on a machine, under which address process 0 is reached, and over which interface."""
+
+    prefix: tuple[str, ...] = ()
+    first: str = "127.0.0.1"
+    interface: str = "lo"
+
+
+def start_host(
+    number: int,
+    tokens: Path,
+    output: Path,
+    port: int,
+    torchrun: bool,
+    host: Host = Host(),  # noqa: B008
+) -> subprocess.Popen[str]:
     """Start what a user starts by hand on each of two machines, with or without torchrun."""
-    variables = {"RANK": str(number), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable]
+    variables = {"RANK": str(number), "WORLD_SIZE": "2", "MASTER_ADDR": host.first, "MASTER_PORT": str(port)}
+    command = [*host.prefix, sys.executable]
     if torchrun:
         command += ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--node-rank", str(number)]
-        command += ["--master-addr", variables["MASTER_ADDR"], "--master-port", variables["MASTER_PORT"]]
+        command += ["--master-addr", host.first, "--master-port", str(port)]
         variables = {}
+    variables |= {"GLOO_SOCKET_IFNAME": host.interface, "MINIMAL_LLM_ARRIVAL_SECONDS": "60" if torchrun else "1"}
     stage = ["stages/train.py", "--data-dir", str(tokens), "--output-dir", str(output), *TINY["train"], *FLAGS]
     return subprocess.Popen(
         [*command, *stage, "--processes", "2"],
         cwd=ROOT,
-        env={**clean_environment(), **variables, "MINIMAL_LLM_ARRIVAL_SECONDS": "60" if torchrun else "1"},
+        env={**clean_environment(), **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -141,11 +160,39 @@ def start_host(number: int, tokens: Path, output: Path, port: int, torchrun: boo
     )
 
 
-def test_two_hosts_train_together(tokens_folder: Path, together: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def two_hosts() -> Iterator[list[Host]]:
+    """Two network namespaces with a cable between them; where they cannot be made, the loopback interface twice."""
+    names = [f"mllm-{os.getpid()}-{number}" for number in (0, 1)]
+    wires = [f"w{os.getpid()}-{number}" for number in (0, 1)]
+    commands = [f"netns add {name}" for name in names]
+    commands.append(f"link add {wires[0]} netns {names[0]} type veth peer name {wires[1]} netns {names[1]}")
+    for number, (name, wire) in enumerate(zip(names, wires, strict=True)):
+        commands += [f"-n {name} addr add 10.77.0.{number + 1}/24 dev {wire}"]
+        commands += [f"-n {name} link set {link} up" for link in ("lo", wire)]
+    try:
+        if shutil.which("ip") and all(ip(command) for command in commands):
+            yield [Host(("ip", "netns", "exec", n), "10.77.0.1", w) for n, w in zip(names, wires, strict=True)]
+        else:
+            yield [Host(), Host()]
+    finally:
+        if shutil.which("ip"):
+            for name in names:
+                ip(f"netns del {name}")
+
+
+def ip(arguments: str) -> bool:
+    return subprocess.run(["ip", *arguments.split()], check=False, capture_output=True).returncode == 0
+
+
+def test_two_hosts_train_together(tokens_folder: Path, together: Path, two_hosts: list[Host], tmp_path: Path) -> None:
     port = free_port()
-    hosts = [start_host(number, tokens_folder, tmp_path, port, torchrun=True) for number in (0, 1)]
-    printed = [host.communicate(timeout=120) for host in hosts]
-    assert [host.returncode for host in hosts] == [0, 0], printed
+    started = [
+        start_host(number, tokens_folder, tmp_path, port, torchrun=True, host=host)
+        for number, host in enumerate(two_hosts)
+    ]
+    printed = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0, 0], printed
     assert "2 processes of 1 threads" in printed[0][0]
     assert "epoch" not in printed[1][0]
     assert outcome(tmp_path) == outcome(together)
