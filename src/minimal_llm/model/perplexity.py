@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from minimal_llm.tokenizer.token_files import Ids, Span, TokenFiles
 # A batch has at most this many windows and, beyond one window, tokens: memory does not grow with the context length.
 EVALUATION_WINDOWS = 32
 EVALUATION_TOKENS = 4096
+COUNTED_TOKENS = 1 << 20  # at a time
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,19 @@ def evaluation_batches(tokens: Ids, batch_size: int, length: int) -> Iterator[tu
 
     The last batch may have fewer windows. Tokens left over at the end follow as a single shorter window, (1, rest).
     """
-    ids = torch.from_numpy(tokens.astype(np.int64))
-    windows = (len(ids) - 1) // length
-    span = windows * length
-    inputs, targets = ids[:span].view(windows, length), ids[1 : span + 1].view(windows, length)
-    for first in range(0, windows, batch_size):
-        yield inputs[first : first + batch_size], targets[first : first + batch_size]
-    if span < len(ids) - 1:
-        yield ids[span:-1].unsqueeze(0), ids[span + 1 :].unsqueeze(0)
+    end = len(tokens) - 1
+    span = end // length * length
+    for first in range(0, span, batch_size * length):
+        ids = as_indices(tokens[first : min(first + batch_size * length, span) + 1])
+        yield ids[:-1].view(-1, length), ids[1:].view(-1, length)
+    if span < end:
+        ids = as_indices(tokens[span:])
+        yield ids[:-1].unsqueeze(0), ids[1:].unsqueeze(0)
+
+
+def as_indices(tokens: Ids) -> Tensor:
+    """Return token ids as a tensor of integers that can index others, which takes four times the memory."""
+    return torch.from_numpy(tokens.astype(np.int64))
 
 
 def unigram_loss(tokens: TokenFiles) -> float:
@@ -104,8 +111,17 @@ def unigram_loss(tokens: TokenFiles) -> float:
     It knows no context: a model that is no better has learned nothing but the frequencies. Every count is one larger
     than it is, for tokens that the training split lacks (Laplace).
     """
-    counts = np.bincount(tokens.train, minlength=tokens.meta.vocab_size) + 1.0
-    return float(-np.log(counts[tokens.val] / counts.sum()).mean())
+    size = tokens.meta.vocab_size
+    counts = _frequencies(tokens.train, size) + 1.0
+    return float(-np.log(counts / counts.sum()) @ _frequencies(tokens.val, size) / len(tokens.val))
+
+
+def _frequencies(tokens: Ids, vocab_size: int) -> npt.NDArray[np.int64]:
+    # In parts: bincount makes indices of eight bytes.
+    counts = np.zeros(vocab_size, np.int64)
+    for first in range(0, len(tokens), COUNTED_TOKENS):
+        counts += np.bincount(tokens[first : first + COUNTED_TOKENS], minlength=vocab_size)
+    return counts
 
 
 def training_sample(tokens: Ids, size: int, length: int) -> Ids:

@@ -43,7 +43,8 @@ def stages_memory_mb(config: Config) -> dict[str, float]:
     """Return the estimated peak memory of each stage in MB."""
     return {
         "download": _download_mb(config),
-        "tokenizer": 75 + 25 * corpus_mb(config),  # most of it is SentencePiece's, while it trains
+        # Most of it is SentencePiece's, while it trains
+        "tokenizer": 75 + 25 * min(corpus_mb(config), config.tokenizer.sample_megabytes),
         "training": training_memory_mb(config),
         "validation": _validation_mb(config),
     }
@@ -53,9 +54,8 @@ def training_memory_mb(config: Config, tokens: int | None = None) -> float:
     """Return the estimated peak memory of stage train in MB, for so many tokens or, without, for the whole corpus."""
     tokens = token_estimate(config) if tokens is None else tokens
     states = 9 * weights_mb(config)  # weights, gradients, two moments, best weights; a checkpoint of four of them
-    text = tokens * 10 / 1e6  # two bytes on disk, and eight as indices
     compiler = COMPILER_MB * will_compile(config, tokens)
-    return TORCH_MB + compiler + states + text + _step_mb(config) + _evaluation_mb(config)
+    return TORCH_MB + compiler + states + _step_mb(config) + _evaluation_mb(config)
 
 
 def will_compile(config: Config, tokens: int) -> bool:
@@ -103,8 +103,7 @@ def _validation_mb(config: Config) -> float:
     """Return what stage validate takes, with the process in which it measures a model."""
     windows = max(1, min(DECODED_WINDOWS, DECODED_TOKENS // config.train.max_seq_length))
     cached = windows * config.train.max_seq_length * config.model.layers * 2 * config.model.d_model  # keys and values
-    text = token_estimate(config) * 2 / 1e6
-    return 560 + 4 * weights_mb(config) + cached * 4 / 1e6 + text + _evaluation_mb(config)
+    return 560 + 4 * weights_mb(config) + cached * 4 / 1e6 + _evaluation_mb(config)
 
 
 def weights_mb(config: Config) -> float:

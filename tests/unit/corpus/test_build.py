@@ -88,8 +88,9 @@ def test_one_large_book_is_placed_between_many_small_ones(tmp_path: Path) -> Non
 
 def test_later_stages_read_the_documents_with_their_languages(server: MirrorServer, tmp_path: Path) -> None:
     corpus = read_corpus(build(tmp_path, server.url, megabytes_per_language=1))
-    assert (corpus.source, corpus.fallback) == ("gutenberg", False)
-    assert corpus.documents[:2] == (("en", EN[1].paragraphs), ("es", ES[4].paragraphs))
+    documents = list(corpus.documents())
+    assert documents[:2] == [("en", EN[1].paragraphs), ("es", ES[4].paragraphs)]
+    assert list(corpus.documents("es")) == [one for one in documents if one[0] == "es"]
 
 
 def test_the_limit_cuts_between_paragraphs_and_no_unneeded_book_is_downloaded(
@@ -100,7 +101,7 @@ def test_the_limit_cuts_between_paragraphs_and_no_unneeded_book_is_downloaded(
     longest = max(len(paragraph.encode()) + 1 for book in (EN | ES).values() for paragraph in book.paragraphs)
     assert all(10_000 - longest < size <= 10_000 for size in manifest.bytes_per_language.values())
     assert server.requests == [book_path(number) for number in (1, 2, 4)]
-    for entry, (_, paragraphs) in zip(manifest.documents, read_corpus(artifacts).documents, strict=True):
+    for entry, (_, paragraphs) in zip(manifest.documents, read_corpus(artifacts).documents(), strict=True):
         assert paragraphs == (EN | ES)[int(entry.id.removeprefix("pg"))].paragraphs[: entry.paragraphs]
 
 
@@ -152,7 +153,7 @@ def test_without_a_reachable_mirror_the_primer_is_used_with_a_warning(
     assert (manifest.source, manifest.requested_source, manifest.fallback) == ("primer", "gutenberg", True)
     assert manifest.reason
     assert min(manifest.bytes_per_language.values()) > 40_000
-    assert read_corpus(artifacts).fallback
+    assert read_manifest(artifacts.corpus_manifest).fallback
     again = build(tmp_path / "b", refused_url(), refused_url())
     assert again.corpus.read_bytes() == artifacts.corpus.read_bytes()
     assert again.corpus_manifest.read_bytes() == artifacts.corpus_manifest.read_bytes()
@@ -163,6 +164,16 @@ def test_choosing_the_primer_is_not_a_fallback(tmp_path: Path, capsys: pytest.Ca
     manifest = read_manifest(artifacts.corpus_manifest)
     assert (manifest.source, manifest.fallback, manifest.reason) == ("primer", False, "")
     assert capsys.readouterr().err == ""
+
+
+def test_the_two_versions_of_a_story_are_far_apart(tmp_path: Path) -> None:
+    manifest = read_manifest(build(tmp_path, source="primer").corpus_manifest)
+    place = {entry.id: at for at, entry in enumerate(manifest.documents)}
+    apart = [
+        abs(at - place[one[:-2] + "es"]) for one, at in place.items() if one[-2:] == "en" and one[:-2] + "es" in place
+    ]
+    assert len(apart) > 0.45 * len(place)
+    assert min(apart) > len(place) / 4
 
 
 def test_files_are_used_completely_and_recorded_without_their_directory(tmp_path: Path) -> None:

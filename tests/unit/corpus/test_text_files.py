@@ -83,7 +83,7 @@ def test_an_unusable_file_is_rejected_by_name(name: str, content: bytes | None, 
     if content is not None:
         Path(path).write_bytes(content)
     with pytest.raises(CorpusError, match=reason) as caught:
-        read_documents([path])
+        list(read_documents([path]))
     assert caught.value.exit_code == 2
     assert caught.value.remedy
     assert name in caught.value.message or name == "."
@@ -109,7 +109,7 @@ def test_an_empty_list_of_files_is_rejected() -> None:
 def test_a_bilingual_file_is_split_where_the_language_changes(tmp_path: Path) -> None:
     english, spanish = story("en", 30), story("es", 30)
     path = write(tmp_path / "both.txt", ["I", *english[:15], "II", *spanish, *english[15:]])
-    documents = read_documents([path])
+    documents = list(read_documents([path]))
     assert [(document.id, document.language) for document in documents] == [
         ("both.txt", "en"),
         ("both.txt#2", "es"),

@@ -61,9 +61,9 @@ def test_the_estimate_knows_what_the_stages_do() -> None:
 
 @pytest.mark.parametrize(
     ("megabytes", "stage", "measured"),
-    [(97, "download", 607), (97, "tokenizer", 2118), (10.5, "download", 112), (10.5, "tokenizer", 304)],
+    [(97, "tokenizer", 426), (10.5, "tokenizer", 304)],
 )
-def test_a_corpus_of_ones_own_counts_with_its_size(
+def test_a_corpus_of_ones_own_counts_up_to_the_size_of_the_sample(
     tmp_path: Path, megabytes: float, stage: str, measured: float
 ) -> None:
     for number in range(14):
@@ -71,8 +71,6 @@ def test_a_corpus_of_ones_own_counts_with_its_size(
             file.truncate(round(megabytes * 1e6 / 14))
     config = load_config(ROOT / "params.yaml", {"download.source": "files", "download.files": [str(tmp_path / "*")]})
     assert measured <= memory_estimate.stages_memory_mb(config)[stage] <= 1.4 * measured
-    tokens = memory_estimate.token_estimate(config)
-    assert memory_estimate.training_memory_mb(config) >= memory_estimate.training_memory_mb(config, 0) + tokens * 1e-5
 
 
 @pytest.mark.parametrize(("epochs", "problem", "counted"), [(20, None, False), (40, None, True), (40, "none", False)])
