@@ -17,7 +17,7 @@ from minimal_llm.corpus.charset import decode
 from minimal_llm.corpus.cleaning import clean_book, is_transcription, split_paragraphs
 from minimal_llm.corpus.documents import Document
 from minimal_llm.corpus.file_formats import FileFormat, binary_format, text_format
-from minimal_llm.corpus.language_detection import detect_language, language_shares
+from minimal_llm.corpus.language_detection import Evidence, weigh_words
 from minimal_llm.corpus.languages import Language
 
 _LONG_LINE = 120  # characters; hard-wrapped text has shorter lines
@@ -183,36 +183,51 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _passages(path: Path, paragraphs: Sequence[str]) -> list[tuple[Language, tuple[str, ...]]]:
-    runs: list[tuple[Language | None, list[str]]] = []
+    runs: list[tuple[Language | None, _Passage]] = []
     for paragraph in paragraphs:
-        language = detect_language(paragraph)
+        passage = _Passage([paragraph], weigh_words(paragraph), len(paragraph))
+        language = passage.evidence.language
         if runs and (language is None or language == runs[-1][0]):
-            runs[-1][1].append(paragraph)
+            runs[-1][1].extend(passage)
         elif runs and runs[-1][0] is None:
-            runs[-1] = (language, [*runs[-1][1], paragraph])  # a heading belongs to what follows it
+            runs[-1][1].extend(passage)  # a heading belongs to what follows it
+            runs[-1] = (language, runs[-1][1])
         else:
-            runs.append((language, [paragraph]))
-    passages: list[list[str]] = []
+            runs.append((language, passage))
+    passages: list[_Passage] = []
     for _, run in runs:  # a quotation does not split a document
-        if passages and (_length(run) < _MIN_PASSAGE or _length(passages[-1]) < _MIN_PASSAGE):
+        if passages and min(run.length, passages[-1].length) < _MIN_PASSAGE:
             passages[-1].extend(run)
         else:
             passages.append(run)
-    merged: list[tuple[Language, list[str]]] = []
+    merged: list[tuple[Language, _Passage]] = []
     for passage in passages:
-        language = _language(path, passage)
+        language = passage.evidence.language or _larger(path, passage.evidence)
         if merged and merged[-1][0] == language:
             merged[-1][1].extend(passage)
         else:
             merged.append((language, passage))
-    return [(language, tuple(passage)) for language, passage in merged]
+    return [(language, tuple(passage.paragraphs)) for language, passage in merged]
 
 
-def _language(path: Path, paragraphs: Sequence[str]) -> Language:
-    text = " ".join(paragraphs)
-    if language := detect_language(text):
-        return language
-    shares = language_shares(text)
+@dataclass
+class _Passage:
+    """Consecutive paragraphs, what their words tell about the language, and how many characters they have."""
+
+    paragraphs: list[str]
+    evidence: Evidence
+    length: int
+
+    def extend(self, other: _Passage) -> None:
+        """Append another passage."""
+        self.paragraphs += other.paragraphs
+        self.evidence += other.evidence
+        self.length += other.length
+
+
+def _larger(path: Path, evidence: Evidence) -> Language:
+    """Return the language with more function words, with a warning."""
+    shares = evidence.shares
     larger: Language = "en" if shares["en"] >= shares["es"] else "es"
     listed = ", ".join(f"{share:.0%} {name}" for name, share in shares.items())
     print(
@@ -221,7 +236,3 @@ def _language(path: Path, paragraphs: Sequence[str]) -> Language:
         flush=True,
     )
     return larger
-
-
-def _length(paragraphs: Sequence[str]) -> int:
-    return sum(map(len, paragraphs))
