@@ -68,7 +68,7 @@ def carries_markers(text: str) -> bool:
 
 
 def may_mention_project(text: str) -> bool:
-    """Return whether `text` might be about the project or part of a license: a quick look that spares most texts others."""
+    """Return whether a closer look at `text` could find anything of the project."""
     folded = text.casefold()
     return any(trace in folded for trace in _TRACES)
 
