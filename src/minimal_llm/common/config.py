@@ -96,6 +96,7 @@ class DownloadConfig(Section):
     books: Books
     files: tuple[FileName, ...]
     primer_megabytes: Real = Field(ge=0.1, le=100)
+    deduplicate: bool
 
     @model_validator(mode="after")
     def _source_has_its_input(self) -> DownloadConfig:

@@ -15,6 +15,7 @@ from minimal_llm.common.config import DownloadConfig
 from minimal_llm.common.errors import CorpusError, file_error
 from minimal_llm.common.files import replacing, write_sealed
 from minimal_llm.corpus.documents import Document
+from minimal_llm.corpus.duplicates import Paragraphs
 from minimal_llm.corpus.gutenberg import Library, NoMirrorReachable, mirrors_from_environment
 from minimal_llm.corpus.languages import LANGUAGES, Language
 from minimal_llm.corpus.manifest import CorpusManifest, DocumentEntry, Source
@@ -41,7 +42,7 @@ def build_corpus(
     try:
         artifacts.root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=artifacts.root) as file:
-            spool = _Spool(file)
+            spool = _Spool(file, config.deduplicate)
             source, reason = _collect(config, seed, artifacts, library, spool)
             with replacing(artifacts.corpus) as corpus:
                 entries, sha256 = _compose(spool, corpus)
@@ -54,11 +55,14 @@ def build_corpus(
             bytes_per_language=sizes,
             total_bytes=sum(sizes.values()),
             corpus_sha256=sha256,
+            repeated_paragraphs=spool.repeated,
             documents=tuple(entries),
         )
-        write_sealed(artifacts.corpus_manifest, manifest.model_dump(mode="json"))
+        write_sealed(artifacts.corpus_manifest, manifest.model_dump(mode="json", exclude_defaults=True))
     except OSError as error:
         raise file_error(error, CorpusError, artifacts.root) from error
+    if spool.repeated:
+        _say(f"  {spool.repeated:,} paragraphs came again and were dropped (download.deduplicate)")
     count = len(manifest.documents)
     _say(
         f"corpus: {manifest.source}, {count} document{'s' if count > 1 else ''}, "
@@ -80,17 +84,20 @@ class _Stored:
 class _Spool:
     """The documents in the order they came, on disk: only their sizes are needed to find the order of the corpus."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, deduplicate: bool) -> None:
         self._file = file
-        self.stored: list[_Stored] = []
+        self._deduplicate = deduplicate
+        self.clear()
 
     def add(self, documents: Iterable[Document]) -> None:
-        """Store documents."""
+        """Store documents, without repeated paragraphs if they are to be dropped."""
         for document in documents:
-            content = "".join(f"{paragraph}\n" for paragraph in document.paragraphs).encode("utf-8")
-            bare = replace(document, paragraphs=())
-            self.stored.append(_Stored(bare, self._file.tell(), len(document.paragraphs), len(content)))
-            self._file.write(content)
+            paragraphs = self._paragraphs.new(document.paragraphs) if self._paragraphs else document.paragraphs
+            if paragraphs:
+                content = "".join(f"{paragraph}\n" for paragraph in paragraphs).encode("utf-8")
+                bare = replace(document, paragraphs=())
+                self.stored.append(_Stored(bare, self._file.tell(), len(paragraphs), len(content)))
+                self._file.write(content)
 
     def read(self, stored: _Stored) -> bytes:
         """Return the lines of a document."""
@@ -99,8 +106,14 @@ class _Spool:
 
     def clear(self) -> None:
         """Forget all documents."""
-        self.stored.clear()
+        self.stored: list[_Stored] = []
+        self._paragraphs = Paragraphs() if self._deduplicate else None
         self._file.seek(0)
+
+    @property
+    def repeated(self) -> int:
+        """The number of paragraphs that were dropped."""
+        return self._paragraphs.repeated if self._paragraphs else 0
 
 
 def _collect(

@@ -59,6 +59,7 @@ class CorpusManifest(_Record):
     total_bytes: int
     corpus_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     documents: tuple[DocumentEntry, ...] = Field(min_length=1)
+    repeated_paragraphs: int = 0  # that were dropped; absent from the file if there are none
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from minimal_llm.common.config import Books, DownloadConfig
 from minimal_llm.common.errors import ConfigurationError, CorpusError
 from minimal_llm.common.files import read_sealed, sha256_of, write_sealed
 from minimal_llm.corpus.build import build_corpus
+from minimal_llm.corpus.duplicates import SHORTEST
 from minimal_llm.corpus.gutenberg import Library
 from minimal_llm.corpus.manifest import read_corpus, read_manifest
 from minimal_llm.corpus.transfer import Limits
@@ -39,6 +40,7 @@ def config(**changes: Any) -> DownloadConfig:
         "books": Books(en=tuple(EN), es=tuple(ES)),
         "files": (),
         "primer_megabytes": 0.1,
+        "deduplicate": False,
     }
     return DownloadConfig(**(values | changes))
 
@@ -184,6 +186,25 @@ def test_files_are_used_completely_and_recorded_without_their_directory(tmp_path
     assert (entry.url, entry.paragraphs) == ("mine.txt", 200)
     assert manifest.bytes_per_language["es"] == 0
     assert str(tmp_path) not in artifacts.corpus_manifest.read_text(encoding="utf-8")
+
+
+def test_a_book_that_comes_twice_is_dropped_once_if_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = [f"{paragraph} {paragraph}" for paragraph in story("en", 20)]
+    assert min(map(len, long)) >= SHORTEST
+    (tmp_path / "1.txt").write_text("\n\n".join(["CHAPTER I", *long]), encoding="utf-8")
+    (tmp_path / "2.txt").write_text("\n\n".join(["CHAPTER I", *long, f"{long[0]} And more."]), encoding="utf-8")
+    (tmp_path / "3.txt").write_text("\n\n".join(long), encoding="utf-8")
+    files = (str(tmp_path / "*.txt"),)
+    whole = read_manifest(build(tmp_path / "whole", source="files", files=files).corpus_manifest)
+    assert ([entry.paragraphs for entry in whole.documents], whole.repeated_paragraphs) == ([21, 22, 20], 0)
+    capsys.readouterr()
+    artifacts = build(tmp_path / "once", source="files", files=files, deduplicate=True)
+    once = read_manifest(artifacts.corpus_manifest)
+    assert ([entry.paragraphs for entry in once.documents], once.repeated_paragraphs) == ([21, 2], 40)
+    assert "  40 paragraphs came again and were dropped" in capsys.readouterr().out
+    assert [text for _, text in read_corpus(artifacts).documents()][1] == ("CHAPTER I", f"{long[0]} And more.")
 
 
 def test_an_unwritable_directory_is_a_configuration_error(tmp_path: Path) -> None:
