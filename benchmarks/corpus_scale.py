@@ -25,9 +25,10 @@ import psutil
 from results import CommandFailed, Result, Results, exit_code, parse_runs
 
 from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.compute import cpu_name
 from minimal_llm.common.errors import ConfigurationError
 from minimal_llm.common.files import size_of
-from minimal_llm.common.system import cpu_name, physical_cores
+from minimal_llm.common.system import physical_cores
 
 SCRATCH = Path("runs/corpus_scale")
 BOOKS = "MINIMAL_LLM_BOOKS"
