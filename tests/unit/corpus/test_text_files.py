@@ -9,6 +9,7 @@ import pytest
 
 from minimal_llm.common.errors import CorpusError
 from minimal_llm.common.files import sha256_of
+from minimal_llm.corpus import text_files
 from minimal_llm.corpus.text_files import expand, read_documents
 from tests.support.books import AUTHOR, STYLES, TITLES, Style, story, synthetic_book
 
@@ -138,3 +139,37 @@ def test_files_of_the_same_name_get_different_ids(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     paths = [write(tmp_path / "same.txt", story("en", 2)), write(tmp_path / "one" / "same.txt", story("en", 3))]
     assert [document.id for document in read_documents(paths)] == ["same.txt", "same.txt#2"]
+
+
+def test_a_large_file_is_read_in_parts_that_end_between_paragraphs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paragraphs = story("es", 60)
+    path = write(tmp_path / "large.txt", paragraphs)
+    monkeypatch.setattr(text_files, "PART_BYTES", 2000)
+    documents = list(read_documents([path]))
+    assert [document.id for document in documents[:3]] == ["large.txt", "large.txt#2", "large.txt#3"]
+    assert [paragraph for document in documents for paragraph in document.paragraphs] == paragraphs
+    assert {document.sha256 for document in documents} == {sha256_of(Path(path).read_bytes())}
+
+
+@pytest.mark.parametrize("separator", ["\r\n\r\n", "\n", " "])
+def test_the_parts_of_a_file_without_blank_lines_end_with_a_line_or_word(
+    separator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = separator.join(story("en", 60))
+    (tmp_path / "large.txt").write_bytes(text.encode())
+    monkeypatch.setattr(text_files, "PART_BYTES", 2000)
+    documents = list(read_documents([str(tmp_path / "large.txt")]))
+    assert len(documents) > 3
+    assert " ".join(p for document in documents for p in document.paragraphs).split() == text.split()
+
+
+def test_a_large_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "large.txt", story("en", 60))
+    monkeypatch.setattr(text_files, "PART_BYTES", 2000)
+    documents = read_documents([path])
+    next(documents)
+    Path(path).write_text("\n\n".join(story("en", 70)), encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"large\.txt changed while it was read"):
+        list(documents)
