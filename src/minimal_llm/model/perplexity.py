@@ -13,12 +13,13 @@ from torch import Tensor
 
 from minimal_llm.model.loss import summed_cross_entropy
 from minimal_llm.model.transformer import TinyTransformer
-from minimal_llm.tokenizer.token_files import Ids, Span, TokenFiles
+from minimal_llm.tokenizer.token_files import Ids, Span, TokenFiles, release
 
 # A batch has at most this many windows and, beyond one window, tokens: memory does not grow with the context length.
 EVALUATION_WINDOWS = 32
 EVALUATION_TOKENS = 4096
 COUNTED_TOKENS = 1 << 20  # at a time
+EXCERPT_TOKENS, STRETCH_TOKENS = 1 << 21, 1 << 12
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def evaluate(
             hidden = model.hidden(inputs.to(device)).flatten(0, 1)  # (B * T, C)
             nats += summed_cross_entropy(hidden, model.output_weight, targets.to(device).flatten(), dtype)
             count += targets.numel()
+    release(tokens)
     return Evaluation(nats, count, size_bytes)
 
 
@@ -121,6 +123,7 @@ def _frequencies(tokens: Ids, vocab_size: int) -> npt.NDArray[np.int64]:
     counts = np.zeros(vocab_size, np.int64)
     for first in range(0, len(tokens), COUNTED_TOKENS):
         counts += np.bincount(tokens[first : first + COUNTED_TOKENS], minlength=vocab_size)
+    release(tokens)
     return counts
 
 
@@ -130,6 +133,11 @@ def training_sample(tokens: Ids, size: int, length: int) -> Ids:
     wanted = max(1, min(windows, size // length))
     chosen = np.arange(wanted) * windows // wanted
     return tokens[: windows * length].reshape(windows, length)[chosen].reshape(-1)
+
+
+def excerpt(tokens: Ids) -> Ids:
+    """Return token ids as they are or, of more than EXCERPT_TOKENS, so many: stretches spread evenly over the text."""
+    return tokens if len(tokens) <= EXCERPT_TOKENS else training_sample(tokens, EXCERPT_TOKENS, STRETCH_TOKENS)
 
 
 def measure_test(model: TinyTransformer, tokens: TokenFiles) -> Evaluation:

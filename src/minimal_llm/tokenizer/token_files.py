@@ -7,6 +7,7 @@ newline tokens, </s>.
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def replacing_tokens(folder: Path) -> Iterator[TokenWriter]:
 def read_tokens(folder: Path, splits: Sequence[Split] = SPLITS) -> TokenFiles:
     """Return the encoded corpus in a folder. Of the splits, only those in `splits` are checked and opened.
 
-    Their arrays are mapped to memory: the system reads what is used, and drops it when it needs the memory.
+    Their arrays are mapped to memory: the system reads what is used. `release` drops it again.
 
     Raises:
         TrainingError: a file is missing, unreadable or damaged, its length differs from meta.json, or it contains an id
@@ -126,6 +127,15 @@ def read_tokens(folder: Path, splits: Sequence[Split] = SPLITS) -> TokenFiles:
     except ValueError as error:  # that of pydantic is one too
         raise _unusable(f"{path} is damaged or from another version: {error}") from error
     return TokenFiles(meta, ids, {split: hashes[split] for split in splits})
+
+
+def release(ids: Ids) -> None:
+    """Take what was read of a token file out of the memory of this process; the system may keep it for later."""
+    owner: object = ids
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def decode_split(ids: Ids, tokenizer: Tokenizer) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from minimal_llm.common.errors import TrainingError
 from minimal_llm.model.perplexity import as_indices
 from minimal_llm.model.seeds import derive_seed
-from minimal_llm.tokenizer.token_files import Ids
+from minimal_llm.tokenizer.token_files import Ids, release
 
 LISTED_WINDOWS = 1 << 20  # the order of more windows is computed instead of listed: their number would take memory
 ROUNDS = 6  # of the network that computes it
@@ -76,6 +76,7 @@ class TrainingBatches:
             starts = chosen * self._length if self._starts is None else self._starts[chosen]
             positions = offset + starts[:, np.newaxis] + within  # (B, T)
             yield as_indices(self._tokens[positions]), as_indices(self._tokens[positions + 1])
+            release(self._tokens)
 
 
 def _order(windows: int, generator: torch.Generator) -> Callable[[Positions], Positions]:
@@ -116,6 +117,7 @@ def document_starts(tokens: Ids, length: int, document_start: int) -> Positions:
     """Return where windows of `length` tokens begin so that each begins with the document that the last one cut off."""
     parts = range(0, max(1, len(tokens)), SEARCHED_TOKENS)
     documents = np.concatenate([np.flatnonzero(tokens[i : i + SEARCHED_TOKENS] == document_start) + i for i in parts])
+    release(tokens)
     starts, start = array("q"), 0
     while start + length < len(tokens):
         starts.append(start)
