@@ -19,6 +19,7 @@ from minimal_llm.tokenizer.token_files import Ids, Span, TokenFiles, release
 EVALUATION_WINDOWS = 32
 EVALUATION_TOKENS = 4096
 COUNTED_TOKENS = 1 << 20  # at a time
+SAMPLED_WINDOWS = 512  # at a time
 EXCERPT_TOKENS, STRETCH_TOKENS = 1 << 21, 1 << 12
 
 
@@ -67,7 +68,6 @@ def evaluate(
             hidden = model.hidden(inputs.to(device)).flatten(0, 1)  # (B * T, C)
             nats += summed_cross_entropy(hidden, model.output_weight, targets.to(device).flatten(), dtype)
             count += targets.numel()
-    release(tokens)
     return Evaluation(nats, count, size_bytes)
 
 
@@ -96,6 +96,7 @@ def evaluation_batches(tokens: Ids, batch_size: int, length: int) -> Iterator[tu
     span = end // length * length
     for first in range(0, span, batch_size * length):
         ids = as_indices(tokens[first : min(first + batch_size * length, span) + 1])
+        release(tokens)
         yield ids[:-1].view(-1, length), ids[1:].view(-1, length)
     if span < end:
         ids = as_indices(tokens[span:])
@@ -132,7 +133,12 @@ def training_sample(tokens: Ids, size: int, length: int) -> Ids:
     windows = len(tokens) // length
     wanted = max(1, min(windows, size // length))
     chosen = np.arange(wanted) * windows // wanted
-    return tokens[: windows * length].reshape(windows, length)[chosen].reshape(-1)
+    whole = tokens[: windows * length].reshape(windows, length)
+    sample = np.empty((wanted, length), tokens.dtype)
+    for first in range(0, wanted, SAMPLED_WINDOWS):
+        sample[first : first + SAMPLED_WINDOWS] = whole[chosen[first : first + SAMPLED_WINDOWS]]
+        release(tokens)
+    return sample.reshape(-1)
 
 
 def excerpt(tokens: Ids) -> Ids:
