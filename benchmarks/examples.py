@@ -27,11 +27,12 @@ from results import CommandFailed, Result, Results, exit_code, parse_runs
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import load_config
 from minimal_llm.common.files import read_json
+from minimal_llm.corpus.languages import LANGUAGES
 from minimal_llm.corpus.manifest import read_corpus
 from minimal_llm.experiments.example import examples
 from minimal_llm.model.model_file import load_model
-from minimal_llm.model.perplexity import evaluate_spans, total
-from minimal_llm.tokenizer.build import encode_split
+from minimal_llm.model.perplexity import Evaluation, evaluate
+from minimal_llm.tokenizer.build import encode_segments
 from minimal_llm.tokenizer.split import split_documents
 from minimal_llm.tokenizer.tokenizer import Tokenizer
 
@@ -103,14 +104,18 @@ def _bits_on_reference_text(made: Artifacts) -> float:
     A model of more books has not been trained on this text: blocks are counted from the first book on.
     """
     split = load_config().split
-    segments = split_documents(read_corpus(Artifacts()).documents, split)
-    trained = {
-        segment.text for segment in split_documents(read_corpus(made).documents, split) if segment.split == "train"
-    }
-    assert not any(segment.text in trained for segment in segments if segment.split == "val")  # noqa: S101
+    trained = {one.text for one in split_documents(read_corpus(made).documents(), split) if one.split == "train"}
     tokenizer = Tokenizer.load(made.tokenizer_model)
-    ids, spans = encode_split(segments, "val", tokenizer, lambda _: None)
-    return total(evaluate_spans(load_model(made.best_model, tokenizer.sha256).model, ids, spans)).bits_per_byte
+    model = load_model(made.best_model, tokenizer.sha256).model
+    parts = Evaluation(0.0, 0, 0)
+    for language in LANGUAGES:
+        segments = [
+            one for one in split_documents(read_corpus(Artifacts()).documents(language), split) if one.split == "val"
+        ]
+        assert trained.isdisjoint(segment.text for segment in segments)  # noqa: S101
+        encoded = encode_segments(tokenizer.model, segments)
+        parts += evaluate(model, encoded.ids["val"], encoded.sizes["val"])
+    return parts.bits_per_byte
 
 
 def draw_ladder(results: dict[str, Result]) -> None:

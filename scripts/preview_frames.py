@@ -98,7 +98,7 @@ def _agreement_problems(frame: Frame, seed: int) -> list[str]:
 
 
 def _count(megabytes: float, seed: int) -> None:
-    documents = primer_documents(megabytes, seed)
+    documents = list(primer_documents(megabytes, seed))
     for language in LANGUAGES:
         counts = Counter(
             sentence

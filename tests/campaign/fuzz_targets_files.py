@@ -33,11 +33,12 @@ from minimal_llm.inference.sampling import Sampler, Sampling
 from minimal_llm.model.model_file import load_model, save_model
 from minimal_llm.model.transformer import Architecture, TinyTransformer
 from minimal_llm.pipeline.status import StatusFile
-from minimal_llm.tokenizer.token_files import DTYPE, SPLITS, Span, TokenMeta, read_tokens, write_tokens
+from minimal_llm.tokenizer.token_files import DTYPE, SPLITS, Span, TokenMeta, read_tokens
 from minimal_llm.tokenizer.tokenizer import Tokenizer
 from minimal_llm.tokenizer.train import train_tokenizer
 from minimal_llm.training.checkpoint import Checkpoints, Progress, State
 from tests.support.stages import ROOT
+from tests.support.token_files import write_tokens
 
 RUN = "0" * 32
 VOCABULARY = 300

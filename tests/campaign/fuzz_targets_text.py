@@ -113,7 +113,7 @@ def own_file(data: bytes) -> None:
         path = Path(folder) / "own.txt"
         path.write_bytes(data if len(data) % 2 else text_of(data).encode("utf-8"))
         try:
-            documents = read_documents([str(path)])
+            documents = list(read_documents([str(path)]))
         except CorpusError as error:
             assert_refusal(error, "own.txt")
             return

@@ -239,7 +239,7 @@ def test_the_default_corpus_is_correct_and_reproducible(
     shares = [sum(detect_language(line) == "es" for line in part.split("\n")) for part in (text[:half], text[half:])]
     assert min(shares) > 0.3 * max(shares)
     corpus = read_corpus(artifacts)
-    for entry, (language, paragraphs) in zip(manifest.documents, corpus.documents, strict=True):
+    for entry, (language, paragraphs) in zip(manifest.documents, corpus.documents(), strict=True):
         number = int(entry.id.removeprefix("pg"))
         name = f"cache/epub/{number}/pg{number}.txt"
         assert language == LANGUAGE_OF[number]

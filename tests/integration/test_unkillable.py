@@ -21,9 +21,10 @@ import torch
 import yaml
 
 from minimal_llm.common.system import compiler_problem
-from minimal_llm.tokenizer.token_files import read_tokens, write_tokens
+from minimal_llm.tokenizer.token_files import read_tokens
 from tests.support.clone import Clone, needs_venv
 from tests.support.stages import copy_folder, run_stage, succeed
+from tests.support.token_files import write_tokens
 from tests.support.training_runs import (
     RUN,
     Malicious,

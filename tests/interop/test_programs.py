@@ -176,7 +176,7 @@ def test_the_program_in_the_card_runs(exported: Exported, name: str) -> None:
 
 
 def test_a_character_tokenizer_gives_the_same_token_ids(exported: Exported, tmp_path: Path) -> None:
-    config = TokenizerConfig(name="t", vocab_size=1000, model_type="char", threads=1)
+    config = TokenizerConfig(name="t", vocab_size=1000, model_type="char", threads=1, sample_megabytes=16)
     tokenizer = train_tokenizer(paragraphs(exported), config)
     model = TinyTransformer(Architecture(tokenizer.vocab_size, 1, 64, 2, 128, True, 32))
     weights = {name: weight.numpy() for name, weight in model.state_dict().items()}

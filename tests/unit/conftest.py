@@ -14,4 +14,4 @@ PRIMER_SEED = 1234
 @pytest.fixture(scope="session")
 def primer() -> list[Document]:
     """The primer as `make train` generates it."""
-    return primer_documents(PRIMER_MEGABYTES, PRIMER_SEED)
+    return list(primer_documents(PRIMER_MEGABYTES, PRIMER_SEED))

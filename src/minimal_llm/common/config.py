@@ -92,10 +92,11 @@ class Books(Section):
 class DownloadConfig(Section):
     source: Literal["gutenberg", "files", "primer"]
     offline_fallback: bool
-    megabytes_per_language: Real = Field(ge=0.01, le=100)
+    megabytes_per_language: Real = Field(ge=0.01, le=10_000)
     books: Books
     files: tuple[FileName, ...]
     primer_megabytes: Real = Field(ge=0.1, le=100)
+    deduplicate: bool
 
     @model_validator(mode="after")
     def _source_has_its_input(self) -> DownloadConfig:
@@ -114,9 +115,10 @@ class SplitConfig(Section):
 
 class TokenizerConfig(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
-    vocab_size: Whole = Field(ge=1000, le=32000)
+    vocab_size: Whole = Field(ge=1000, le=32000)  # token files hold ids below 65,536
     model_type: Literal["unigram", "bpe", "char", "word"]
     threads: Whole = Field(ge=1, le=64)
+    sample_megabytes: Real = Field(ge=0.1, le=1000)
 
 
 class ModelConfig(Section):

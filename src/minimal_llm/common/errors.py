@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 Kind = Literal[
     "disk_space",
@@ -35,6 +36,9 @@ class MinimalLlmError(Exception):
         self.message = message
         self.remedy = remedy
         self.kind: Kind = kind or self.default_kind
+
+    def __reduce__(self) -> tuple[Any, ...]:  # between processes: the default one passes no keyword arguments
+        return partial(type(self), remedy=self.remedy, kind=self.kind), (self.message,)
 
     def __str__(self) -> str:
         return f"{self.message}\n  What to do: {self.remedy}"

@@ -7,34 +7,31 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 CHECKSUM = "checksum"  # the key of a sealed record
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace the content of `path` atomically: after a crash or power loss it has either the old or the new content.
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream whose content replaces that of `path` once the block ends without an error, atomically.
 
-    A new file gets the permissions that the umask allows; one that is replaced keeps its own.
+    After an error, a crash or power loss, `path` has either the old or the new content. A new file gets the permissions
+    that the umask allows; one that is replaced keeps its own.
 
     Raises:
         OSError: the disk is full or the folder is not writable. The old file is intact.
     """
-    write_stream(path, lambda stream: stream.write(content))
-
-
-def write_stream(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replace the content of `path` like `write_bytes`, by what `write` writes: it never has to be in memory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as stream:
             with suppress(FileNotFoundError):
                 temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-            write(stream)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
@@ -44,6 +41,12 @@ def write_stream(path: Path, write: Callable[[BinaryIO], object]) -> None:
             error.filename = str(path)
         raise
     _sync_directory(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace the content of `path` atomically. Raises the same errors as `replacing`."""
+    with replacing(path) as stream:
+        stream.write(content)
 
 
 def write_text(path: Path, content: str) -> None:

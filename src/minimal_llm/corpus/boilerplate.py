@@ -37,6 +37,8 @@ _LICENSE_TEXT = re.compile(
     rf"\bTHE SMALL PRINT!",
     re.I,
 )
+# Every text that a pattern above matches, with or without a line break in it, contains one of these.
+_TRACES = ("gutenberg", "pglaf", "small print", "license", "anyone", "this file should be named")
 # Between the plays of a collection of the 1990s
 _NOTICE = re.compile(r"<<THIS ELECTRONIC VERSION OF [^<>]*>>")
 _FIELD = re.compile(
@@ -63,6 +65,12 @@ def carries_markers(text: str) -> bool:
     return _end(lines) < len(lines) or any(
         pattern.match(line) for line in lines for pattern in (_START, _SMALL_PRINT_END)
     )
+
+
+def may_mention_project(text: str) -> bool:
+    """Return whether a closer look at `text` could find anything of the project."""
+    folded = text.casefold()
+    return any(trace in folded for trace in _TRACES)
 
 
 def is_license_text(lines: Sequence[str]) -> bool:

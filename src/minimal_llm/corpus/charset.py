@@ -18,6 +18,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # not tab, line feed, verti
 _INVISIBLE = re.compile(
     r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069]"
 )
+_OTHER_ENDS = re.compile(r"[\r\x85\u2028\u2029]")  # rare, and so many alternatives take time
 _LINE_ENDS = re.compile(r"\r{0,2}\n|\r|\x85|\u2028")
 # The characters that prose uses from those that cp1252 adds to Latin-1. The others reveal a different encoding: DOS and
 # Mac code pages have their accented letters there.
@@ -50,7 +51,8 @@ def decode(raw: bytes) -> tuple[str, str]:
     text, encoding = _characters(raw)
     if len(_CONTROLS.findall(text)) > 1 + _MAX_CONTROL_SHARE * len(text):
         raise _not_text("binary (more than 1% are control characters)")
-    text = _LINE_ENDS.sub("\n", text).replace("\u2029", "\n\n")
+    unix = text.replace("\r\n", "\n")
+    text = _LINE_ENDS.sub("\n", text).replace("\u2029", "\n\n") if _OTHER_ENDS.search(unix) else unix
     return unicodedata.normalize("NFC", _INVISIBLE.sub("", text)), encoding
 
 

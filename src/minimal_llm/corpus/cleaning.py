@@ -7,7 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 
 from minimal_llm.common.errors import CorpusError
-from minimal_llm.corpus.boilerplate import carries_markers, is_license_text, strip_gutenberg
+from minimal_llm.corpus.boilerplate import carries_markers, is_license_text, may_mention_project, strip_gutenberg
 
 # "Transcriber's Note", "PREPARER’S NOTE", "NOTA DE TRANSCRIPCIÓN", "Notas del Transcriptor", also inside a box.
 _NOTE_NAME = (
@@ -18,7 +18,6 @@ _NOTE_NAME = (
 _NOTE = re.compile(rf"\W*{_NOTE_NAME}", re.I)
 _BRACKETED_NOTE = rf"\[\s*_?(?:transcriber\b|T\.?\s?N\.?\s*:|{_NOTE_NAME})"
 _BRACKETED = re.compile(rf"\[\s*_?(?:illustrations?\b|ilustraci(?:[oó]n|ones)\b)|(?P<note>{_BRACKETED_NOTE})", re.I)
-_ON_ITS_OWN_LINE = re.compile(rf"^(?P<margin>[ \t]*)(?:{_BRACKETED.pattern})", re.I | re.M)
 _SIGNED_NOTE = re.compile(rf"{_NOTE_NAME}[\s.)_]*\]", re.I)  # [In the original: lampp (Transcriber's note.)]
 _MAX_CAPTION = 3000  # characters; the longest caption seen has about 300
 _MAX_NOTE = 20_000  # a list of all corrections
@@ -49,6 +48,7 @@ _BOLD = re.compile(r"(?<![\w=+])([=+])(?=[^\W_]|[¿¡“\"«'(])([^=+]{0,200}[\w
 _FORMATTING = re.compile(
     r"/\*\s(?:(?:NIND|RIGHT|CENTER|BLOCK)\s)?([^*/]{0,300})\s\*/"
 )  # left behind by proofreading tools
+_MARKUP = re.compile(r"[_^=+]|/\*")  # what has none of these needs none of the substitutions above
 _ORNAMENT = re.compile(r"[\s*_=~+#•·|\-–—]*")
 
 
@@ -59,6 +59,7 @@ class _Block:
     lines: tuple[str, ...]
     gap: int
     text: str  # the lines joined, with whitespace collapsed
+    suspect: bool  # whether it may have to do with the project
 
     @property
     def bullet(self) -> bool:
@@ -107,7 +108,8 @@ def _blocks(text: str) -> list[_Block]:
         if line.strip():
             lines.append(line)
         elif lines:
-            blocks.append(_Block(tuple(lines), gap, " ".join(" ".join(lines).split())))
+            joined = " ".join(" ".join(lines).split())
+            blocks.append(_Block(tuple(lines), gap, joined, may_mention_project(joined)))
             lines, gap = [], 1
         else:
             gap += 1
@@ -135,10 +137,11 @@ def _bracketed(text: str) -> list[tuple[int, int]]:
     # Returns where illustrations and notes begin and end, in order. A bracket that is not closed before the next of
     # them ends with its line.
     closing = _closing_brackets(text)
-    opening = {end: start for start, end in closing.items()}
-    starts = [match.end("margin") for match in _ON_ITS_OWN_LINE.finditer(text)]
+    matches = list(_BRACKETED.finditer(text))
+    on_its_own_line = (not text[text.rfind("\n", 0, m.start()) + 1 : m.start()].strip(" \t") for m in matches)
+    starts = [match.start() for match, alone in zip(matches, on_its_own_line, strict=True) if alone]
     found: list[tuple[int, int]] = []
-    for match in _BRACKETED.finditer(text):
+    for match in matches:
         start = match.start()
         end = closing.get(start, len(text) + 1)
         following = bisect_right(starts, start)
@@ -149,10 +152,9 @@ def _bracketed(text: str) -> list[tuple[int, int]]:
             line_end = text.find("\n", start)
             end = line_end if line_end >= 0 else len(text)
         found.append((start, end))
-    for match in _SIGNED_NOTE.finditer(text):
-        start = opening.get(match.end(), -1)
-        if 0 <= start >= match.end() - _MAX_NOTE:
-            found.append((start, match.end()))
+    for start, end in closing.items():
+        if end - start <= _MAX_NOTE and any(match.end() == end for match in _SIGNED_NOTE.finditer(text, start, end)):
+            found.append((start, end))
     return sorted(found)
 
 
@@ -170,8 +172,16 @@ def _closing_brackets(text: str) -> dict[int, int]:
 
 def _is_about_project(blocks: list[_Block]) -> bool:
     # No other book mentions the project: a few paragraphs that do were added later.
-    mentions = sum(_PROJECT.search(block.text) is not None and not is_license_text(block.lines) for block in blocks)
+    mentions = sum(_names_project(block) and not _is_license(block) for block in blocks)
     return mentions > max(2, min(_MAX_STRAY, len(blocks) / 4))
+
+
+def _names_project(block: _Block) -> bool:
+    return block.suspect and _PROJECT.search(block.text) is not None
+
+
+def _is_license(block: _Block) -> bool:
+    return block.suspect and is_license_text(block.lines)
 
 
 def _without_credits(blocks: list[_Block], about_project: bool) -> list[_Block]:
@@ -189,7 +199,7 @@ def _is_leading_credit(block: _Block, about_project: bool) -> bool:
     text = block.text
     if _TITLE_LINE.match(text):
         return False
-    project = is_license_text(block.lines) if about_project else _PROJECT.search(text)
+    project = _is_license(block) if about_project else _names_project(block)
     credit = _CREDIT.match(text) or _SURE_CREDIT.match(text) or _has_address(block, about_project) or project
     return bool(credit or _ORNAMENT.fullmatch(text))
 
@@ -236,16 +246,18 @@ def _note_length(following: list[_Block], heading: bool) -> int:
 
 
 def _without_license(blocks: list[_Block], about_project: bool) -> list[_Block]:
-    book = [block for block in blocks if not is_license_text(block.lines)]
+    book = [block for block in blocks if not _is_license(block)]
     if len(blocks) - len(book) > _MAX_STRAY:
         raise CorpusError(
             f"{len(blocks) - len(book)} paragraphs inside the book contain Project Gutenberg license text",
             remedy="remove the book from the list, or delete the license from the file and use download.source: files",
         )
-    return [block for block in book if about_project or not _PROJECT.search(block.text)]
+    return [block for block in book if about_project or not _names_project(block)]
 
 
 def _without_markup(text: str) -> str:
+    if not _MARKUP.search(text):
+        return text
     text = _SUPERSCRIPT.sub(r"\1", _FORMATTING.sub(r"\1", text))
     text = _BOLD.sub(r"\2", _ITALICS.sub("", text))
     return " ".join(text.split())

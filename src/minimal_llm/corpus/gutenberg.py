@@ -19,7 +19,7 @@ from minimal_llm.corpus.boilerplate import has_end, read_header
 from minimal_llm.corpus.charset import decode
 from minimal_llm.corpus.cleaning import clean_book
 from minimal_llm.corpus.documents import Document
-from minimal_llm.corpus.language_detection import detect_language, language_shares
+from minimal_llm.corpus.language_detection import weigh_words
 from minimal_llm.corpus.languages import Language
 from minimal_llm.corpus.transfer import Limits, Transfer, TransferFailed, is_loopback
 
@@ -221,9 +221,9 @@ def _base_url(text: str) -> str:
 
 
 def _check_language(text: str, language: Language) -> None:
-    found = detect_language(text)
-    if found != language:
-        shares = ", ".join(f"{share:.0%} {name}" for name, share in language_shares(text).items())
+    found = weigh_words(text)
+    if found.language != language:
+        shares = ", ".join(f"{share:.0%} {name}" for name, share in found.shares.items())
         raise _rejected(f"not in the language '{language}' it is listed under (function words: {shares})")
 
 

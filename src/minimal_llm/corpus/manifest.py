@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.errors import CorpusError
-from minimal_llm.common.files import read_sealed, sha256_of
+from minimal_llm.common.files import read_sealed, sha256_of_file
 from minimal_llm.corpus.languages import LANGUAGES, Language
 
 Source = Literal["gutenberg", "files", "primer"]
@@ -57,15 +59,37 @@ class CorpusManifest(_Record):
     total_bytes: int
     corpus_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     documents: tuple[DocumentEntry, ...] = Field(min_length=1)
+    repeated_paragraphs: int = 0  # that were dropped; absent from the file if there are none
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The text of the corpus: language and paragraphs of each document, in file order."""
+    """The corpus on disk, which is as its manifest says."""
 
-    source: Source
-    fallback: bool
-    documents: tuple[tuple[Language, tuple[str, ...]], ...]
+    path: Path
+    manifest: CorpusManifest
+    state: tuple[int, ...]  # of the file, when it was checked
+
+    def documents(self, language: Language | None = None) -> Iterator[tuple[Language, tuple[str, ...]]]:
+        """Yield language and paragraphs of each document, in file order: of all documents or those in a language.
+
+        Only one document is in memory at a time.
+
+        Raises:
+            CorpusError: the file cannot be read, or has changed since it was checked.
+        """
+        start = 0
+        try:
+            with self.path.open("rb") as stream:
+                for entry in self.manifest.documents:
+                    if language in (None, entry.language):
+                        stream.seek(start)
+                        yield entry.language, _lines(stream.read(entry.bytes), entry)
+                    start += entry.bytes + 1  # the blank line between two documents
+                if _state(stream.fileno()) != self.state:
+                    raise ValueError("it has changed meanwhile")
+        except (OSError, ValueError) as error:
+            raise CorpusError(f"{self.path} cannot be read: {error}", remedy=REMEDY) from error
 
 
 def read_manifest(path: Path) -> CorpusManifest:
@@ -86,34 +110,36 @@ def read_manifest(path: Path) -> CorpusManifest:
 
 
 def read_corpus(artifacts: Artifacts) -> Corpus:
-    """Return the corpus, with the languages according to its manifest.
+    """Return the corpus, after a check of the whole file.
 
     Raises:
         CorpusError: the corpus or its manifest is missing, or they do not match.
     """
     manifest = read_manifest(artifacts.corpus_manifest)
     try:
-        content = artifacts.corpus.read_bytes()
-        text = content.decode("utf-8")
+        state = _state(artifacts.corpus)
+        sha256 = sha256_of_file(artifacts.corpus)
     except FileNotFoundError:
         raise CorpusError(f"there is no corpus: {artifacts.corpus} is missing", remedy=REMEDY) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise CorpusError(f"{artifacts.corpus} cannot be read: {error}", remedy=REMEDY) from error
-    lines = text.split("\n")
-    documents = []
-    for entry in manifest.documents:
-        paragraphs = tuple(lines[entry.first_line - 1 : entry.last_line])
-        size = sum(len(paragraph.encode("utf-8")) + 1 for paragraph in paragraphs)
-        if (len(paragraphs), size) != (entry.paragraphs, entry.bytes):
-            raise CorpusError(
-                f"{artifacts.corpus} does not match {artifacts.corpus_manifest}: '{entry.id}' (lines "
-                f"{entry.first_line} to {entry.last_line}) has {size} bytes, expected {entry.bytes}",
-                remedy=REMEDY,
-            )
-        documents.append((entry.language, paragraphs))
-    if sha256_of(content) != manifest.corpus_sha256:
+    if sha256 != manifest.corpus_sha256:
         raise CorpusError(
             f"{artifacts.corpus} does not match {artifacts.corpus_manifest}: its hash is not the one recorded there",
             remedy=REMEDY,
         )
-    return Corpus(manifest.source, manifest.fallback, tuple(documents))
+    return Corpus(artifacts.corpus, manifest, state)
+
+
+def _state(file: Path | int) -> tuple[int, ...]:
+    found = os.stat(file)  # noqa: PTH116  # Path has no fstat
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _lines(content: bytes, entry: DocumentEntry) -> tuple[str, ...]:
+    *lines, rest = content.decode("utf-8").split("\n")
+    if rest or (len(content), len(lines)) != (entry.bytes, entry.paragraphs):
+        raise ValueError(
+            f"'{entry.id}' has {len(lines)} lines and {len(content)} bytes, not {entry.paragraphs} and {entry.bytes}"
+        )
+    return tuple(lines)

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import torch
 
 from minimal_llm.common.errors import ValidationError
-from minimal_llm.common.files import write_stream
+from minimal_llm.common.files import replacing
 from minimal_llm.model.transformer import Architecture, TinyTransformer
 from minimal_llm.model.version import MODEL_VERSION, check_version
 
@@ -81,7 +81,8 @@ def write_tensors(path: Path, content: dict[str, Any]) -> None:
         OSError: the disk is full or the folder is not writable. The old file is intact.
     """
     try:
-        write_stream(path, lambda stream: torch.save(content, stream))
+        with replacing(path) as stream:
+            torch.save(content, stream)
     except RuntimeError as error:
         hidden = error.__context__  # torch.save hides what went wrong behind an error of its own
         if isinstance(hidden, OSError):

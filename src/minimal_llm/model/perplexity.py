@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from minimal_llm.model.loss import summed_cross_entropy
 from minimal_llm.model.transformer import TinyTransformer
-from minimal_llm.tokenizer.token_files import Ids, Span, TokenFiles
+from minimal_llm.tokenizer.token_files import Ids, Span, TokenFiles, release
 
 # A batch has at most this many windows and, beyond one window, tokens: memory does not grow with the context length.
 EVALUATION_WINDOWS = 32
 EVALUATION_TOKENS = 4096
+COUNTED_TOKENS = 1 << 20  # at a time
+SAMPLED_WINDOWS = 512  # at a time
+EXCERPT_TOKENS, STRETCH_TOKENS = 1 << 21, 1 << 12
 
 
 @dataclass(frozen=True)
@@ -88,14 +92,20 @@ def evaluation_batches(tokens: Ids, batch_size: int, length: int) -> Iterator[tu
 
     The last batch may have fewer windows. Tokens left over at the end follow as a single shorter window, (1, rest).
     """
-    ids = torch.from_numpy(tokens.astype(np.int64))
-    windows = (len(ids) - 1) // length
-    span = windows * length
-    inputs, targets = ids[:span].view(windows, length), ids[1 : span + 1].view(windows, length)
-    for first in range(0, windows, batch_size):
-        yield inputs[first : first + batch_size], targets[first : first + batch_size]
-    if span < len(ids) - 1:
-        yield ids[span:-1].unsqueeze(0), ids[span + 1 :].unsqueeze(0)
+    end = len(tokens) - 1
+    span = end // length * length
+    for first in range(0, span, batch_size * length):
+        ids = as_indices(tokens[first : min(first + batch_size * length, span) + 1])
+        release(tokens)
+        yield ids[:-1].view(-1, length), ids[1:].view(-1, length)
+    if span < end:
+        ids = as_indices(tokens[span:])
+        yield ids[:-1].unsqueeze(0), ids[1:].unsqueeze(0)
+
+
+def as_indices(tokens: Ids) -> Tensor:
+    """Return token ids as a tensor of integers that can index others, which takes four times the memory."""
+    return torch.from_numpy(tokens.astype(np.int64))
 
 
 def unigram_loss(tokens: TokenFiles) -> float:
@@ -104,8 +114,18 @@ def unigram_loss(tokens: TokenFiles) -> float:
     It knows no context: a model that is no better has learned nothing but the frequencies. Every count is one larger
     than it is, for tokens that the training split lacks (Laplace).
     """
-    counts = np.bincount(tokens.train, minlength=tokens.meta.vocab_size) + 1.0
-    return float(-np.log(counts[tokens.val] / counts.sum()).mean())
+    size = tokens.meta.vocab_size
+    counts = _frequencies(tokens.train, size) + 1.0
+    return float(-np.log(counts / counts.sum()) @ _frequencies(tokens.val, size) / len(tokens.val))
+
+
+def _frequencies(tokens: Ids, vocab_size: int) -> npt.NDArray[np.int64]:
+    # In parts: bincount makes indices of eight bytes.
+    counts = np.zeros(vocab_size, np.int64)
+    for first in range(0, len(tokens), COUNTED_TOKENS):
+        counts += np.bincount(tokens[first : first + COUNTED_TOKENS], minlength=vocab_size)
+    release(tokens)
+    return counts
 
 
 def training_sample(tokens: Ids, size: int, length: int) -> Ids:
@@ -113,7 +133,17 @@ def training_sample(tokens: Ids, size: int, length: int) -> Ids:
     windows = len(tokens) // length
     wanted = max(1, min(windows, size // length))
     chosen = np.arange(wanted) * windows // wanted
-    return tokens[: windows * length].reshape(windows, length)[chosen].reshape(-1)
+    whole = tokens[: windows * length].reshape(windows, length)
+    sample = np.empty((wanted, length), tokens.dtype)
+    for first in range(0, wanted, SAMPLED_WINDOWS):
+        sample[first : first + SAMPLED_WINDOWS] = whole[chosen[first : first + SAMPLED_WINDOWS]]
+        release(tokens)
+    return sample.reshape(-1)
+
+
+def excerpt(tokens: Ids) -> Ids:
+    """Return token ids as they are or, of more than EXCERPT_TOKENS, so many: stretches spread evenly over the text."""
+    return tokens if len(tokens) <= EXCERPT_TOKENS else training_sample(tokens, EXCERPT_TOKENS, STRETCH_TOKENS)
 
 
 def measure_test(model: TinyTransformer, tokens: TokenFiles) -> Evaluation:

@@ -15,12 +15,14 @@ from minimal_llm.common.config import Config
 from minimal_llm.common.errors import TrainingError
 from minimal_llm.common.files import size_of
 from minimal_llm.common.system import available_memory_mb, compiler_problem, has_bf16_flags, worth_compiling
+from minimal_llm.common.workers import processes_for
 
 TORCH_MB = 420  # everything that is not a tensor of ours, most of all torch itself
 COMPILER_MB = 300  # torch.compile's modules, and the C++ compiler that it starts
 CHUNK_ROWS = 1024  # of logits, as in model/loss.py
 EVALUATED_WINDOWS, EVALUATED_TOKENS = 32, 4096  # in a batch, as in model/perplexity.py
 DECODED_WINDOWS, DECODED_TOKENS = 32, 16_384  # as in validation/exports.py
+PART_MB, BOOK_MB = 8, 3  # of text that is cleaned at a time: of a file, as in corpus/text_files.py, and of a book
 LONGEST_PLAIN_ATTENTION = 256  # as in model/transformer.py: beyond, attention scores are never held in memory
 
 
@@ -51,7 +53,8 @@ def stages_memory_mb(config: Config) -> dict[str, float]:
     """Return the estimated peak memory of each stage in MB."""
     return {
         "download": _download_mb(config),
-        "tokenizer": 75 + 25 * corpus_mb(config),  # most of it is SentencePiece's, while it trains
+        # Most of it is SentencePiece's, while it trains
+        "tokenizer": 75 + 25 * min(corpus_mb(config), config.tokenizer.sample_megabytes),
         "training": training_memory_mb(config),
         "validation": _validation_mb(config),
     }
@@ -61,9 +64,8 @@ def training_memory_mb(config: Config, tokens: int | None = None) -> float:
     """Return the estimated peak memory of stage train in MB, for so many tokens or, without, for the whole corpus."""
     tokens = token_estimate(config) if tokens is None else tokens
     states = 9 * weights_mb(config)  # weights, gradients, two moments, best weights; four of them when it resumes
-    text = tokens * 10 / 1e6  # two bytes on disk, and eight as indices
     compiler = COMPILER_MB * will_compile(config, tokens)
-    each = TORCH_MB + compiler + states + text + _step_mb(config) + _evaluation_mb(config)
+    each = TORCH_MB + compiler + states + _step_mb(config) + _evaluation_mb(config)
     if config.train.processes == 1:
         return each
     buckets = weights_mb(config)  # in which DistributedDataParallel collects gradients
@@ -112,16 +114,17 @@ def _logits_mb(config: Config, tokens: int, bytes_each: int) -> float:
 
 def _download_mb(config: Config) -> float:
     if config.download.source == "primer":
-        return 140 + 13 * config.download.primer_megabytes
-    return 60 + 6.2 * corpus_mb(config) + 2.6 * max(file_sizes_mb(config), default=0.0)
+        return 140 + 6.5 * config.download.primer_megabytes  # of its sentences and stories, so that few repeat
+    sizes = file_sizes_mb(config) if config.download.source == "files" else [BOOK_MB]
+    processes = processes_for(round(sum(sizes) * 1e6))
+    return (60 + 10 * min(PART_MB, max(sizes, default=0.0))) * (processes + 1 if processes > 1 else 1)
 
 
 def _validation_mb(config: Config) -> float:
     """Return what stage validate takes, with the process in which it measures a model."""
     windows = max(1, min(DECODED_WINDOWS, DECODED_TOKENS // config.train.max_seq_length))
     cached = windows * config.train.max_seq_length * config.model.layers * 2 * config.model.d_model  # keys and values
-    text = token_estimate(config) * 2 / 1e6
-    return 560 + 4 * weights_mb(config) + cached * 4 / 1e6 + text + _evaluation_mb(config)
+    return 560 + 4 * weights_mb(config) + cached * 4 / 1e6 + _evaluation_mb(config)
 
 
 def weights_mb(config: Config) -> float:

@@ -20,26 +20,29 @@ class Segment:
     paragraphs: tuple[str, ...]
 
     @property
+    def size(self) -> int:
+        """The bytes of the paragraphs in the corpus file, one per line."""
+        return sum(len(paragraph.encode()) + 1 for paragraph in self.paragraphs)
+
+    @property
     def text(self) -> str:
         """The paragraphs, one per line."""
         return "\n".join(self.paragraphs)
 
 
-def split_documents(documents: Iterable[tuple[Language, tuple[str, ...]]], config: SplitConfig) -> list[Segment]:
-    """Return the segments of all documents, in order.
+def split_documents(documents: Iterable[tuple[Language, tuple[str, ...]]], config: SplitConfig) -> Iterator[Segment]:
+    """Yield the segments of all documents, in order.
 
     Each document is cut into blocks of consecutive paragraphs, of at least `block_bytes` each. Evenly spaced blocks of
     each language are validation and test text. The split is deterministic and uses no random numbers.
     """
     splits: dict[Language, Iterator[Split]] = {}
-    segments: list[Segment] = []
     for language, paragraphs in documents:
         own = splits.setdefault(language, _assign(config))
         # The blocks first: zip(own, ...) would take a split for a block that does not come.
         assigned = list(zip(_blocks(paragraphs, config.block_bytes), own, strict=False))
         for split, group in itertools.groupby(assigned, key=lambda pair: pair[1]):
-            segments.append(Segment(split, language, tuple(p for block, _ in group for p in block)))
-    return segments
+            yield Segment(split, language, tuple(p for block, _ in group for p in block))
 
 
 def _assign(config: SplitConfig) -> Iterator[Split]:

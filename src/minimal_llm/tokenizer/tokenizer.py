@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import sentencepiece
 
 from minimal_llm.common.errors import TokenizerError
@@ -34,10 +36,10 @@ class Tokenizer:
         self.vocab_size: int = self._processor.vocab_size()
         self.bos_id: int = self._processor.bos_id()
         self.eos_id: int = self._processor.eos_id()
-        self._unknown_id: int = self._processor.unk_id()
         byte_ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
         self.byte_values = {token: byte for byte, token in enumerate(byte_ids)}
         self.newline_id = byte_ids[ord("\n")]
+        self._unknown = np.array([*byte_ids, self._processor.unk_id()])
         self._space_id = byte_ids[ord(" ")]
         self._mark_ids = [byte_ids[byte] for byte in SPACE_MARK.encode()]
 
@@ -61,7 +63,7 @@ class Tokenizer:
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, without <s> and </s>."""
-        encoded = self._processor.encode(list(texts))
+        encoded = self._processor.encode(list(texts), num_threads=1)
         return [
             self._without_marks(ids) if SPACE_MARK not in text else self._encode_marks(text)
             for text, ids in zip(texts, encoded, strict=True)
@@ -79,10 +81,9 @@ class Tokenizer:
         text: str = self._processor.decode(list(ids))
         return text
 
-    def unknown_rate(self, ids: Sequence[int]) -> float:
-        """Return the fraction of ids that are <unk> or byte tokens (newlines do not count): text without a token."""
-        unknown = sum((i in self.byte_values and i != self.newline_id) or i == self._unknown_id for i in ids)
-        return unknown / max(1, len(ids))
+    def unknown_tokens(self, ids: npt.NDArray[np.uint16]) -> int:
+        """Return how many ids are <unk> or byte tokens (newlines do not count): text without a token."""
+        return int((np.isin(ids, self._unknown) & (ids != self.newline_id)).sum())
 
     def vocabulary(self) -> str:
         """Return the content of the .vocab file: token and log probability, one entry per line, in order of ids."""

@@ -24,7 +24,7 @@ from minimal_llm.inference.safety.filter import SafetyFilter
 from minimal_llm.inference.safety.recall import measure_safety, split_sentences
 from minimal_llm.inference.torch_decoder import TorchDecoder
 from minimal_llm.model.model_file import load_model
-from minimal_llm.model.perplexity import Evaluation, measure_losses, measure_test, total, unigram_loss
+from minimal_llm.model.perplexity import Evaluation, excerpt, measure_losses, measure_test, total, unigram_loss
 from minimal_llm.model.transformer import TinyTransformer
 from minimal_llm.tokenizer.token_files import TokenFiles, decode_split, read_tokens
 from minimal_llm.tokenizer.tokenizer import Tokenizer
@@ -149,7 +149,7 @@ def _measure_quality(
             TorchDecoder(model), tokenizer, tokens.val, tokens.meta, seed
         ).items():
             quality[language] |= {"agreement": agreement.share, "agreement_groups": agreement.groups}
-    validation_text = decode_split(tokens.val, tokenizer)
+    validation_text = decode_split(excerpt(tokens.val), tokenizer)
     quality["safety"] = measure_safety(SafetyFilter.load(), split_sentences(validation_text))
     return quality
 

@@ -13,6 +13,7 @@ from minimal_llm.common.config import Books, DownloadConfig
 from minimal_llm.common.errors import ConfigurationError, CorpusError
 from minimal_llm.common.files import read_sealed, sha256_of, write_sealed
 from minimal_llm.corpus.build import build_corpus
+from minimal_llm.corpus.duplicates import SHORTEST
 from minimal_llm.corpus.gutenberg import Library
 from minimal_llm.corpus.manifest import read_corpus, read_manifest
 from minimal_llm.corpus.transfer import Limits
@@ -39,6 +40,7 @@ def config(**changes: Any) -> DownloadConfig:
         "books": Books(en=tuple(EN), es=tuple(ES)),
         "files": (),
         "primer_megabytes": 0.1,
+        "deduplicate": False,
     }
     return DownloadConfig(**(values | changes))
 
@@ -88,8 +90,9 @@ def test_one_large_book_is_placed_between_many_small_ones(tmp_path: Path) -> Non
 
 def test_later_stages_read_the_documents_with_their_languages(server: MirrorServer, tmp_path: Path) -> None:
     corpus = read_corpus(build(tmp_path, server.url, megabytes_per_language=1))
-    assert (corpus.source, corpus.fallback) == ("gutenberg", False)
-    assert corpus.documents[:2] == (("en", EN[1].paragraphs), ("es", ES[4].paragraphs))
+    documents = list(corpus.documents())
+    assert documents[:2] == [("en", EN[1].paragraphs), ("es", ES[4].paragraphs)]
+    assert list(corpus.documents("es")) == [one for one in documents if one[0] == "es"]
 
 
 def test_the_limit_cuts_between_paragraphs_and_no_unneeded_book_is_downloaded(
@@ -100,7 +103,7 @@ def test_the_limit_cuts_between_paragraphs_and_no_unneeded_book_is_downloaded(
     longest = max(len(paragraph.encode()) + 1 for book in (EN | ES).values() for paragraph in book.paragraphs)
     assert all(10_000 - longest < size <= 10_000 for size in manifest.bytes_per_language.values())
     assert server.requests == [book_path(number) for number in (1, 2, 4)]
-    for entry, (_, paragraphs) in zip(manifest.documents, read_corpus(artifacts).documents, strict=True):
+    for entry, (_, paragraphs) in zip(manifest.documents, read_corpus(artifacts).documents(), strict=True):
         assert paragraphs == (EN | ES)[int(entry.id.removeprefix("pg"))].paragraphs[: entry.paragraphs]
 
 
@@ -152,7 +155,7 @@ def test_without_a_reachable_mirror_the_primer_is_used_with_a_warning(
     assert (manifest.source, manifest.requested_source, manifest.fallback) == ("primer", "gutenberg", True)
     assert manifest.reason
     assert min(manifest.bytes_per_language.values()) > 40_000
-    assert read_corpus(artifacts).fallback
+    assert read_manifest(artifacts.corpus_manifest).fallback
     again = build(tmp_path / "b", refused_url(), refused_url())
     assert again.corpus.read_bytes() == artifacts.corpus.read_bytes()
     assert again.corpus_manifest.read_bytes() == artifacts.corpus_manifest.read_bytes()
@@ -165,6 +168,16 @@ def test_choosing_the_primer_is_not_a_fallback(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err == ""
 
 
+def test_the_two_versions_of_a_story_are_far_apart(tmp_path: Path) -> None:
+    manifest = read_manifest(build(tmp_path, source="primer").corpus_manifest)
+    place = {entry.id: at for at, entry in enumerate(manifest.documents)}
+    apart = [
+        abs(at - place[one[:-2] + "es"]) for one, at in place.items() if one[-2:] == "en" and one[:-2] + "es" in place
+    ]
+    assert len(apart) > 0.45 * len(place)
+    assert min(apart) > len(place) / 4
+
+
 def test_files_are_used_completely_and_recorded_without_their_directory(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("\n\n".join(story("en", 200)), encoding="utf-8")
     artifacts = build(tmp_path / "out", source="files", files=(str(tmp_path / "mine.txt"),))
@@ -173,6 +186,25 @@ def test_files_are_used_completely_and_recorded_without_their_directory(tmp_path
     assert (entry.url, entry.paragraphs) == ("mine.txt", 200)
     assert manifest.bytes_per_language["es"] == 0
     assert str(tmp_path) not in artifacts.corpus_manifest.read_text(encoding="utf-8")
+
+
+def test_a_book_that_comes_twice_is_dropped_once_if_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = [f"{paragraph} {paragraph}" for paragraph in story("en", 20)]
+    assert min(map(len, long)) >= SHORTEST
+    (tmp_path / "1.txt").write_text("\n\n".join(["CHAPTER I", *long]), encoding="utf-8")
+    (tmp_path / "2.txt").write_text("\n\n".join(["CHAPTER I", *long, f"{long[0]} And more."]), encoding="utf-8")
+    (tmp_path / "3.txt").write_text("\n\n".join(long), encoding="utf-8")
+    files = (str(tmp_path / "*.txt"),)
+    whole = read_manifest(build(tmp_path / "whole", source="files", files=files).corpus_manifest)
+    assert ([entry.paragraphs for entry in whole.documents], whole.repeated_paragraphs) == ([21, 22, 20], 0)
+    capsys.readouterr()
+    artifacts = build(tmp_path / "once", source="files", files=files, deduplicate=True)
+    once = read_manifest(artifacts.corpus_manifest)
+    assert ([entry.paragraphs for entry in once.documents], once.repeated_paragraphs) == ([21, 2], 40)
+    assert "  40 paragraphs came again and were dropped" in capsys.readouterr().out
+    assert [text for _, text in read_corpus(artifacts).documents()][1] == ("CHAPTER I", f"{long[0]} And more.")
 
 
 def test_an_unwritable_directory_is_a_configuration_error(tmp_path: Path) -> None:

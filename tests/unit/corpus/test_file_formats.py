@@ -71,7 +71,7 @@ def test_a_file_that_is_not_text_is_refused_by_what_it_is(name: str, tmp_path: P
     path = tmp_path / "my book.txt"
     path.write_bytes(content)
     with pytest.raises(CorpusError) as caught:
-        read_documents([str(path)])
+        list(read_documents([str(path)]))
     assert str(path) in caught.value.message
     assert what in caught.value.message
     assert "'my book.txt'" in caught.value.remedy or "my book.txt" not in caught.value.remedy
@@ -110,7 +110,7 @@ PROSE = {
 @pytest.mark.parametrize("name", PROSE)
 def test_prose_that_resembles_another_format_is_accepted(name: str, tmp_path: Path) -> None:
     (tmp_path / "prose.txt").write_text(PROSE[name], encoding="utf-8")
-    documents = read_documents([str(tmp_path / "prose.txt")])
+    documents = list(read_documents([str(tmp_path / "prose.txt")]))
     kept = " ".join(paragraph for document in documents for paragraph in document.paragraphs)
     assert kept.split() == PROSE[name].split()
 

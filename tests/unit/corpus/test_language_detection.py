@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimal_llm.corpus.language_detection import detect_language, language_shares
+from minimal_llm.corpus.language_detection import detect_language, weigh_words
 from minimal_llm.corpus.languages import LANGUAGES, Language
 from tests.support.books import story
 
@@ -63,7 +63,7 @@ def test_too_little_evidence_gives_none(text: str) -> None:
 
 
 def test_shares_are_fractions_of_all_words() -> None:
-    assert language_shares("the lamp of the harbour") == {"en": 3 / 5, "es": 0.0}
-    assert language_shares("la lámpara del puerto") == {"en": 0.0, "es": 2 / 4}
-    assert language_shares("") == {"en": 0.0, "es": 0.0}
-    assert list(language_shares("x")) == list(LANGUAGES)
+    assert weigh_words("the lamp of the harbour").shares == {"en": 3 / 5, "es": 0.0}
+    assert weigh_words("la lámpara del puerto").shares == {"en": 0.0, "es": 2 / 4}
+    assert weigh_words("").shares == {"en": 0.0, "es": 0.0}
+    assert list(weigh_words("x").shares) == list(LANGUAGES)

@@ -66,7 +66,7 @@ def test_each_language_fills_half(primer: list[Document], language: Language) ->
 
 @pytest.mark.parametrize("megabytes", [0.1, 0.5])
 def test_other_sizes(megabytes: float) -> None:
-    documents = primer_documents(megabytes, 1)
+    documents = list(primer_documents(megabytes, 1))
     assert sum(len(text.encode()) for text in _texts(documents, "en")) <= megabytes * 5e5
     size = sum(len("\n".join(document.paragraphs).encode()) for document in documents)
     assert 0.97 * megabytes * 1e6 < size <= megabytes * 1e6
@@ -80,15 +80,6 @@ def test_every_document_has_a_valid_id_title_and_hash(primer: list[Document]) ->
         assert document.title
         assert document.id.endswith(f"-{document.language}")
         assert 6 <= sum(len(sentences(paragraph)) for paragraph in document.paragraphs) <= 40, document.id
-
-
-def test_the_two_versions_of_a_story_are_far_apart(primer: list[Document]) -> None:
-    place = {document.id: at for at, document in enumerate(primer)}
-    apart = [
-        abs(at - place[one[:-2] + "es"]) for one, at in place.items() if one[:-2] + "es" in place and one[-2:] == "en"
-    ]
-    assert len(apart) > 0.45 * len(primer)
-    assert min(apart) > len(primer) / 4
 
 
 def test_languages_alternate(primer: list[Document]) -> None:
@@ -106,7 +97,7 @@ def test_the_same_seed_gives_the_same_bytes_in_every_process() -> None:
 
 
 def test_a_different_seed_gives_different_stories() -> None:
-    one, other = primer_documents(0.1, 1), primer_documents(0.1, 2)
+    one, other = list(primer_documents(0.1, 1)), list(primer_documents(0.1, 2))
     assert {tuple(document.paragraphs) for document in one}.isdisjoint(tuple(d.paragraphs) for d in other)
 
 
@@ -188,8 +179,8 @@ def test_direct_speech_follows_the_style_of_each_language(primer: list[Document]
 
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_validation_shares_no_sentences_with_training(primer: list[Document], language: Language) -> None:
-    segments = split_documents(
-        [(one.language, one.paragraphs) for one in primer], load_config(ROOT / "params.yaml").split
+    segments = list(
+        split_documents([(one.language, one.paragraphs) for one in primer], load_config(ROOT / "params.yaml").split)
     )
     by_split: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for segment in segments:
@@ -221,6 +212,6 @@ def test_both_versions_of_a_story_have_the_same_people(primer: list[Document]) -
 
 def test_the_primer_is_large_enough_for_the_default_vocabulary(primer: list[Document]) -> None:
     config = load_config(ROOT / "params.yaml")
-    sides = split_documents([(d.language, d.paragraphs) for d in primer], config.split)
+    sides = list(split_documents([(d.language, d.paragraphs) for d in primer], config.split))
     paragraphs = [p for segment in sides if segment.split == "train" for p in segment.paragraphs]
     assert train_tokenizer(paragraphs, config.tokenizer).vocab_size == config.tokenizer.vocab_size

@@ -9,6 +9,7 @@ import pytest
 
 from minimal_llm.common.errors import CorpusError
 from minimal_llm.common.files import sha256_of
+from minimal_llm.corpus import text_files
 from minimal_llm.corpus.text_files import expand, read_documents
 from tests.support.books import AUTHOR, STYLES, TITLES, Style, story, synthetic_book
 
@@ -83,7 +84,7 @@ def test_an_unusable_file_is_rejected_by_name(name: str, content: bytes | None, 
     if content is not None:
         Path(path).write_bytes(content)
     with pytest.raises(CorpusError, match=reason) as caught:
-        read_documents([path])
+        list(read_documents([path]))
     assert caught.value.exit_code == 2
     assert caught.value.remedy
     assert name in caught.value.message or name == "."
@@ -109,7 +110,7 @@ def test_an_empty_list_of_files_is_rejected() -> None:
 def test_a_bilingual_file_is_split_where_the_language_changes(tmp_path: Path) -> None:
     english, spanish = story("en", 30), story("es", 30)
     path = write(tmp_path / "both.txt", ["I", *english[:15], "II", *spanish, *english[15:]])
-    documents = read_documents([path])
+    documents = list(read_documents([path]))
     assert [(document.id, document.language) for document in documents] == [
         ("both.txt", "en"),
         ("both.txt#2", "es"),
@@ -138,3 +139,37 @@ def test_files_of_the_same_name_get_different_ids(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     paths = [write(tmp_path / "same.txt", story("en", 2)), write(tmp_path / "one" / "same.txt", story("en", 3))]
     assert [document.id for document in read_documents(paths)] == ["same.txt", "same.txt#2"]
+
+
+def test_a_large_file_is_read_in_parts_that_end_between_paragraphs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paragraphs = story("es", 60)
+    path = write(tmp_path / "large.txt", paragraphs)
+    monkeypatch.setattr(text_files, "PART_BYTES", 2000)
+    documents = list(read_documents([path]))
+    assert [document.id for document in documents[:3]] == ["large.txt", "large.txt#2", "large.txt#3"]
+    assert [paragraph for document in documents for paragraph in document.paragraphs] == paragraphs
+    assert {document.sha256 for document in documents} == {sha256_of(Path(path).read_bytes())}
+
+
+@pytest.mark.parametrize("separator", ["\r\n\r\n", "\n", " "])
+def test_the_parts_of_a_file_without_blank_lines_end_with_a_line_or_word(
+    separator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = separator.join(story("en", 60))
+    (tmp_path / "large.txt").write_bytes(text.encode())
+    monkeypatch.setattr(text_files, "PART_BYTES", 2000)
+    documents = list(read_documents([str(tmp_path / "large.txt")]))
+    assert len(documents) > 3
+    assert " ".join(p for document in documents for p in document.paragraphs).split() == text.split()
+
+
+def test_a_large_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "large.txt", story("en", 60))
+    monkeypatch.setattr(text_files, "PART_BYTES", 2000)
+    documents = read_documents([path])
+    next(documents)
+    Path(path).write_text("\n\n".join(story("en", 70)), encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"large\.txt changed while it was read"):
+        list(documents)

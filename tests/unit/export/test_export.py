@@ -234,7 +234,7 @@ def test_a_tokenizer_without_an_equivalent_in_the_format_is_an_error(
     data: Artifacts, tmp_path: Path, name: str
 ) -> None:
     paragraphs = data.corpus.read_text(encoding="utf-8").split("\n")
-    settings = TokenizerConfig(name="t", vocab_size=1000, model_type="bpe", threads=1)
+    settings = TokenizerConfig(name="t", vocab_size=1000, model_type="bpe", threads=1, sample_megabytes=16)
     data.tokenizer_model.write_bytes(train_tokenizer(paragraphs, settings).model)
     tokenizer, model = Tokenizer.load(data.tokenizer_model), load_model(data.best_model).model
     save_model(data.best_model, model, tokenizer.sha256, model.state_dict())

@@ -21,13 +21,13 @@ def book(language: Language, name: str, paragraphs: int) -> tuple[Language, tupl
 
 def test_every_book_and_both_languages_are_in_all_splits() -> None:
     documents = [book("en", "a", 300), book("es", "b", 200), book("en", "c", 250)]
-    segments = split_documents(documents, split_config(0.1, 1024))
+    segments = list(split_documents(documents, split_config(0.1, 1024)))
     for name in "abc":
         assert {s.split for s in segments if s.paragraphs[0].startswith(name)} == {"train", "val", "test"}
 
 
 def test_the_fractions_hold_for_each_language() -> None:
-    segments = split_documents([book("en", "a", 1000), book("es", "b", 500)], split_config(0.1, 2048))
+    segments = list(split_documents([book("en", "a", 1000), book("es", "b", 500)], split_config(0.1, 2048)))
     for language in ("en", "es"):
         sizes = {
             split: sum(len(s.text) for s in segments if (s.split, s.language) == (split, language)) for split in SPLITS
@@ -41,7 +41,8 @@ def test_the_validation_text_does_not_depend_on_the_size_of_the_test(
     validation: float, first: float, second: float
 ) -> None:
     splits = [
-        split_documents([book("en", "a", 60)], split_config(validation, 256, fraction)) for fraction in (first, second)
+        list(split_documents([book("en", "a", 60)], split_config(validation, 256, fraction)))
+        for fraction in (first, second)
     ]
     one, other = ({p for s in segments if s.split == "val" for p in s.paragraphs} for segments in splits)
     assert one == other
@@ -49,7 +50,7 @@ def test_the_validation_text_does_not_depend_on_the_size_of_the_test(
 
 def test_a_corpus_of_many_short_documents_is_split_between_them() -> None:
     stories: Documents = [book("en", f"story {n}", 2) for n in range(100)]
-    segments = split_documents(stories, split_config(0.1, 4096))
+    segments = list(split_documents(stories, split_config(0.1, 4096)))
     assert sum(s.split == "val" for s in segments) == 10
 
 
@@ -59,5 +60,5 @@ def test_a_corpus_of_many_short_documents_is_split_between_them() -> None:
 )
 def test_no_paragraph_is_lost_repeated_or_reordered(texts: list[list[str]], block_bytes: int) -> None:
     documents: Documents = [("en", tuple(paragraphs)) for paragraphs in texts]
-    segments = split_documents(documents, split_config(0.2, block_bytes))
+    segments = list(split_documents(documents, split_config(0.2, block_bytes)))
     assert [p for s in segments for p in s.paragraphs] == [p for paragraphs in texts for p in paragraphs]

@@ -36,7 +36,7 @@ def trained(paragraphs: list[str]) -> dict[str, Tokenizer]:
 
 
 def settings_for(kind: str, vocab_size: int = 1000) -> TokenizerConfig:
-    return TokenizerConfig(name="t", vocab_size=vocab_size, model_type=kind, threads=1)  # type: ignore[arg-type]
+    return TokenizerConfig(name="t", vocab_size=vocab_size, model_type=kind, threads=1, sample_megabytes=16)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", MODEL_TYPES)

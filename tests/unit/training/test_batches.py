@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from minimal_llm.common.errors import TrainingError
 from minimal_llm.model.perplexity import evaluation_batches, training_sample
-from minimal_llm.training.batches import TrainingBatches, document_starts
+from minimal_llm.training import batches
+from minimal_llm.training.batches import TrainingBatches, document_starts, permuted
 
 TOKENS = np.arange(1000, dtype=np.uint16)
 
@@ -33,8 +36,8 @@ def test_a_batch_depends_only_on_seed_epoch_and_step() -> None:
 
 
 def test_a_corpus_smaller_than_a_batch_is_a_single_batch() -> None:
-    batches = TrainingBatches(TOKENS[:200], 64, 32, seed=1)
-    assert (batches.steps, batches.batch_size) == (1, 5)
+    small = TrainingBatches(TOKENS[:200], 64, 32, seed=1)
+    assert (small.steps, small.batch_size) == (1, 5)
 
 
 def test_a_corpus_smaller_than_two_windows_is_refused_with_both_numbers() -> None:
@@ -64,15 +67,56 @@ def test_windows_begin_with_the_document_that_the_one_before_cut_off() -> None:
     tokens = stories(10, 12, 20, 30, 100, 8, 8, 8)
     starts = document_starts(tokens, 32, document_start=1)
     # 10 + 12 tokens fit, the third story is cut; it begins the next window. The story of 100 is continued.
-    assert starts[:5] == [0, 22, 42, 72, 104]
+    assert starts[:5].tolist() == [0, 22, 42, 72, 104]
     assert [int(tokens[start]) for start in starts[:4]] == [1, 1, 1, 1]
     covered = {position for start in starts for position in range(start, start + 32)}
     assert set(range(starts[-1] + 32)) == covered
 
 
 def test_epochs_from_document_starts_have_the_same_windows_in_another_order() -> None:
-    batches = TrainingBatches(stories(*range(8, 48)), 1, 32, seed=1, document_start=1)
-    first, second = ([inputs[0].tolist() for inputs, _ in batches.epoch(epoch)] for epoch in (0, 1))
+    whole = TrainingBatches(stories(*range(8, 48)), 1, 32, seed=1, document_start=1)
+    first, second = ([inputs[0].tolist() for inputs, _ in whole.epoch(epoch)] for epoch in (0, 1))
     assert sorted(first) == sorted(second)
     assert first != second
-    assert all(torch.equal(inputs[:, 1:], targets[:, :-1]) for inputs, targets in batches.epoch(0))
+    assert all(torch.equal(inputs[:, 1:], targets[:, :-1]) for inputs, targets in whole.epoch(0))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 1000, 1023, 1024, 1025, 100_003])
+def test_a_computed_order_has_every_window_once(size: int) -> None:
+    orders = [permuted(np.arange(size), size, keys=range(first, first + 6)) for first in (1, 7)]
+    assert all(np.array_equal(np.sort(order), np.arange(size)) for order in orders)
+    if size >= 1000:
+        assert (orders[0] == orders[1]).mean() < 0.01
+        # As of a shuffle: neighbors are a third of the range apart on average, and no place keeps its number.
+        assert 0.3 < np.abs(np.diff(orders[0])).mean() / size < 0.37
+        assert (orders[0] == np.arange(size)).mean() < 0.01
+
+
+def test_beyond_a_number_of_windows_the_order_is_computed_and_keeps_all_promises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed = next(iter(TrainingBatches(TOKENS, 4, 32, seed=1).epoch(0)))[0]
+    monkeypatch.setattr(batches, "LISTED_WINDOWS", 10)
+    assert not torch.equal(next(iter(TrainingBatches(TOKENS, 4, 32, seed=1).epoch(0)))[0], listed)
+    test_an_epoch_uses_no_token_twice()
+    test_a_batch_depends_only_on_seed_epoch_and_step()
+
+
+class ManyTokens:
+    """More tokens than 32 bits count. Each is its position, without the last 18 bits."""
+
+    def __len__(self) -> int:
+        return 2**34
+
+    def __getitem__(self, positions: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        assert positions.min() >= 0
+        return positions >> 18
+
+
+def test_more_than_two_billion_tokens_are_reached() -> None:
+    many = TrainingBatches(ManyTokens(), 128, 1024, seed=1)  # type: ignore[arg-type]
+    inputs, targets = next(many.epoch(0))
+    assert many.windows == 2**24 - 1
+    assert inputs.max() > 2**31 >> 18
+    assert (targets - inputs).max() <= 1
+    assert len(inputs[:, 0].unique()) > 100

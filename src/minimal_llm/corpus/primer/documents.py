@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
 from minimal_llm.common.files import sha256_of
 from minimal_llm.corpus.documents import Document
 from minimal_llm.corpus.languages import LANGUAGES, Language
 from minimal_llm.corpus.primer.frames import load_frames
 from minimal_llm.corpus.primer.writer import StoryWriter
 
+Item = TypeVar("Item")
 
-def primer_documents(megabytes: float, seed: int) -> list[Document]:
-    """Return `megabytes` (10**6 bytes) of stories, half in English and half in Spanish.
 
-    The same seed gives the same bytes on every machine. The two versions of a story are half the corpus apart.
+def primer_documents(megabytes: float, seed: int) -> Iterator[Document]:
+    """Yield `megabytes` (10**6 bytes) of stories, half in English and half in Spanish.
+
+    The same seed gives the same bytes on every machine. The two versions of a story follow one another.
     """
     room: dict[Language, int] = dict.fromkeys(LANGUAGES, int(megabytes * 1e6 / len(LANGUAGES)))
-    documents: dict[Language, list[Document]] = {language: [] for language in LANGUAGES}
     full: set[Language] = set()
     stories = StoryWriter(load_frames(), seed).stories()
     for number, story in enumerate(stories, start=1):
@@ -24,31 +28,25 @@ def primer_documents(megabytes: float, seed: int) -> list[Document]:
                 continue
             text = "\n".join(story.paragraphs[language])
             content = text.encode("utf-8")
-            if len(content) > room[language] and documents[language]:
+            if len(content) > room[language] and number > 1:
                 full.add(language)
                 continue
             room[language] -= len(content)
-            documents[language].append(
-                Document(
-                    id=f"primer-{number:05d}-{language}",
-                    title=story.title[language],
-                    author="minimal-llm",
-                    language=language,
-                    url="",
-                    sha256=sha256_of(content),
-                    encoding="utf-8",
-                    paragraphs=story.paragraphs[language],
-                )
+            yield Document(
+                id=f"primer-{number:05d}-{language}",
+                title=story.title[language],
+                author="minimal-llm",
+                language=language,
+                url="",
+                sha256=sha256_of(content),
+                encoding="utf-8",
+                paragraphs=story.paragraphs[language],
             )
         if len(full) == len(LANGUAGES):
             break
-    return _interleaved(documents["en"], documents["es"])
 
 
-def _interleaved(english: list[Document], spanish: list[Document]) -> list[Document]:
+def half_apart(spanish: Sequence[Item]) -> list[Item]:
+    """Return the Spanish stories in an order that puts the two versions of a story half the corpus apart."""
     half = len(spanish) // 2
-    turned = spanish[half:] + spanish[:half]
-    both: list[Document] = []
-    for index in range(max(len(english), len(turned))):
-        both += english[index : index + 1] + turned[index : index + 1]
-    return both
+    return [*spanish[half:], *spanish[:half]]

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from minimal_llm.corpus.languages import Language
+from minimal_llm.model.perplexity import excerpt
 from minimal_llm.model.transformer import TinyTransformer
 from minimal_llm.tokenizer.token_files import Ids, TokenFiles, decode_split
 from minimal_llm.tokenizer.tokenizer import Tokenizer
@@ -45,7 +46,7 @@ def measure_grammar(model: TinyTransformer, tokenizer: Tokenizer, tokens: TokenF
     counts = _Counts(tokens.train, tokens.meta.vocab_size)
     scores: dict[Language, GrammarScore] = {}
     for span in tokens.meta.train:
-        text = decode_split(tokens.train[span.first : span.first + span.tokens], tokenizer)
+        text = decode_split(excerpt(tokens.train[span.first : span.first + span.tokens]), tokenizer)
         phenomena = write_pairs(span.language, words_of(text))
         if not phenomena:
             continue
@@ -81,11 +82,11 @@ def model_scores(model: TinyTransformer, sentences: Sentences) -> NDArray[np.flo
 
 
 class _Counts:
-    """Unigram and trigram models, counted on the training text."""
+    """Unigram and trigram models, counted on the training text, of which an excerpt has to do if it is large."""
 
     def __init__(self, tokens: Ids, vocab_size: int) -> None:
         self._vocab_size = vocab_size
-        ids = tokens.astype(np.int64)
+        ids = excerpt(tokens).astype(np.int64)
         self._single = np.bincount(ids, minlength=vocab_size).astype(np.float64)
         self._pairs = _count(ids[:-1] * vocab_size + ids[1:])
         self._triples = _count((ids[:-2] * vocab_size + ids[1:-1]) * vocab_size + ids[2:])
