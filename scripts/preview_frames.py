@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from minimal_llm.corpus.languages import LANGUAGES
 from minimal_llm.corpus.primer.documents import primer_documents
@@ -18,7 +19,9 @@ from minimal_llm.corpus.primer.grammar.data import PrimerDataError
 from minimal_llm.corpus.primer.grammar.lexicon import load_lexicon
 from minimal_llm.corpus.primer.text import sentences
 from minimal_llm.corpus.primer.writer import StoryWriter
-from minimal_llm.validation.agreement.check import check_agreement
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from scripts.agreement.check import check_agreement
 
 _MOST_SHOWN = 20
 

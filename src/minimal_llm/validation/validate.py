@@ -28,7 +28,6 @@ from minimal_llm.model.perplexity import Evaluation, excerpt, measure_losses, me
 from minimal_llm.model.transformer import TinyTransformer
 from minimal_llm.tokenizer.token_files import TokenFiles, decode_split, read_tokens
 from minimal_llm.tokenizer.tokenizer import Tokenizer
-from minimal_llm.validation.agreement.stories import measure_agreement
 from minimal_llm.validation.exports import measure_exports
 from minimal_llm.validation.gates import Gate, all_passed, as_json, budget_gates, quality_gates
 from minimal_llm.validation.grammar.score import measure_grammar
@@ -85,7 +84,7 @@ def _measure(
     tokens = read_tokens(inputs.tokens)
     manifest = read_manifest(inputs.corpus_manifest)
     samples = write_samples(TorchDecoder(loaded.model), tokenizer, config.seed)
-    quality = _measure_quality(loaded.model, tokenizer, tokens, samples, config.seed)
+    quality = _measure_quality(loaded.model, tokenizer, tokens, samples)
     exports = measure_exports(inputs, tokens.val)
     quality["int8"] = {"loss_increase": exports["onnx-int8"].loss - exports["onnx"].loss}
     costs = {"fp32": measure_in_fresh_process(inputs.best_model)}
@@ -137,18 +136,12 @@ def _measure_quality(
     tokenizer: Tokenizer,
     tokens: TokenFiles,
     samples: list[Sample],
-    seed: int,
 ) -> dict[str, Any]:
     train, parts = measure_losses(model, tokens)
     quality = _quality(tokens.meta.source, train, parts, measure_test(model, tokens), samples)
     quality["unigram_loss"] = unigram_loss(tokens)
     for language, grammar in measure_grammar(model, tokenizer, tokens).items():
         quality[language]["grammar"] = {"share": grammar.share, **asdict(grammar)}
-    if tokens.meta.source == "primer":
-        for language, agreement in measure_agreement(
-            TorchDecoder(model), tokenizer, tokens.val, tokens.meta, seed
-        ).items():
-            quality[language] |= {"agreement": agreement.share, "agreement_groups": agreement.groups}
     validation_text = decode_split(excerpt(tokens.val), tokenizer)
     quality["safety"] = measure_safety(SafetyFilter.load(), split_sentences(validation_text))
     return quality

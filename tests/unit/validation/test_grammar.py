@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scripts.agreement.check import check_agreement
 
 from minimal_llm.common.config import load_config
 from minimal_llm.corpus.languages import LANGUAGES, Language
@@ -10,7 +11,6 @@ from minimal_llm.corpus.primer.grammar.lexicon import load_lexicon
 from minimal_llm.model.transformer import Architecture, TinyTransformer
 from minimal_llm.tokenizer.token_files import Span, TokenFiles, TokenMeta
 from minimal_llm.tokenizer.train import train_tokenizer
-from minimal_llm.validation.agreement.check import check_agreement
 from minimal_llm.validation.grammar.pairs import PAIRS, _Drawer, words_of, write_pairs
 from minimal_llm.validation.grammar.score import _Counts, measure_grammar, model_scores
 from tests.support.stages import ROOT

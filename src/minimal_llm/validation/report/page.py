@@ -26,8 +26,6 @@ GATES = {
     "repetition": ("repeated word sequences in samples", "{:.2%}", "at most"),
     "language_en": ("English prompts continued in English", "{:.0%}", "at least"),
     "language_es": ("Spanish prompts continued in Spanish", "{:.0%}", "at least"),
-    "agreement_en": ("grammatical agreement in English stories", "{:.1%}", "at least"),
-    "agreement_es": ("grammatical agreement in Spanish stories", "{:.1%}", "at least"),
     "int8_loss_increase": ("loss increase from int8 quantization", "{:.4f}", "at most"),
     "safety_recall": ("unsafe prompts blocked", "{:.1%}", "at least"),
     "safety_false_positives": ("validation sentences blocked (false positives)", "{:.2%}", "at most"),
@@ -182,7 +180,7 @@ def _quality(report: Report) -> str:
     bars = picture("plots/bits_per_byte.png", alt, f"{reading}.")
     metrics = table(("held-out text", "loss (nats per token)", "perplexity", "bits per byte"), rows, "lrrr")
     chosen = "The best epoch was chosen on the validation text; the test text was used for this table only.\n"
-    return f"## Quality\n\n{metrics}\n{chosen}\n{bars}{_grammar(quality)}{_agreement(quality)}"
+    return f"## Quality\n\n{metrics}\n{chosen}\n{bars}{_grammar(quality)}"
 
 
 def _grammar(quality: Mapping[str, Any]) -> str:
@@ -204,15 +202,6 @@ def _grammar(quality: Mapping[str, Any]) -> str:
         f"The trigrams and unigrams are counted on the training text.\n\n{means}\n"
         + folded("Grammar by phenomenon", "\n".join(parts))
     )
-
-
-def _agreement(quality: Mapping[str, Any]) -> str:
-    parts = [
-        f"{quality[name]['agreement']:.1%} of {quality[name]['agreement_groups']:,} in {label}"
-        for name, label in LANGUAGE_NAMES.items()
-        if "agreement" in quality[name]
-    ]
-    return f"\nWord groups with correct agreement in generated stories: {listed(parts)}.\n" if parts else ""
 
 
 def _cost(report: Report) -> str:

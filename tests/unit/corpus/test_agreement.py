@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 import pytest
+from scripts.agreement.check import Agreement, check_agreement
 
 from minimal_llm.corpus.documents import Document
 from minimal_llm.corpus.languages import Language
@@ -15,7 +16,6 @@ from minimal_llm.corpus.primer.grammar.entries import Noun
 from minimal_llm.corpus.primer.grammar.lexicon import load_lexicon
 from minimal_llm.corpus.primer.grammar.spanish import stressed_a
 from minimal_llm.corpus.primer.text import sentences
-from minimal_llm.validation.agreement.check import Agreement, check_agreement
 
 Mutation = Callable[[str], "str | None"]
 PLANTED = 300  # errors of each kind

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minimal_llm.corpus.primer.grammar.spanish import DETERMINERS as DETERMINER_FORMS
-from minimal_llm.corpus.primer.grammar.spanish import number
-from minimal_llm.validation.agreement.spanish_forms import (
+from scripts.agreement.spanish_forms import (
     ANY,
     DETERMINERS,
     FP,
@@ -21,6 +19,9 @@ from minimal_llm.validation.agreement.spanish_forms import (
     forms,
     names,
 )
+
+from minimal_llm.corpus.primer.grammar.spanish import DETERMINERS as DETERMINER_FORMS
+from minimal_llm.corpus.primer.grammar.spanish import number
 
 _words = str.split
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from scripts.agreement import english, spanish
+
 from minimal_llm.corpus.languages import Language
-from minimal_llm.validation.agreement import english, spanish
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:[’'-][^\W\d_]+)*|\d+|[^\w\s]|\n")
 _CHECKERS = {"en": english.check, "es": spanish.check}

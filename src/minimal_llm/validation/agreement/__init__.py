@@ -1,1 +1,0 @@
-"""Grammatical agreement in stories that a model trained on the primer generates."""
