@@ -43,6 +43,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     _sync_directory(path.parent)
 
 
+def remove_leftovers(path: Path) -> None:
+    """Delete what processes that were killed in `replacing` have left. No other process may be writing `path`."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink()
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace the content of `path` atomically. Raises the same errors as `replacing`."""
     with replacing(path) as stream:

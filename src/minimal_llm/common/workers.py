@@ -18,8 +18,7 @@ from minimal_llm.common.system import physical_cores
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Bytes of text. A process takes about half a second to start, in which one core does a good part of less.
-WORTH_A_PROCESS = 4_000_000
+WORTH_A_PROCESS = 4_000_000  # bytes of text: half a second of work for a process that takes as long to start
 
 
 def processes_for(size: int) -> int:

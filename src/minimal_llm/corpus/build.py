@@ -13,7 +13,7 @@ from typing import BinaryIO
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.config import DownloadConfig
 from minimal_llm.common.errors import CorpusError, file_error
-from minimal_llm.common.files import replacing, write_sealed
+from minimal_llm.common.files import remove_leftovers, replacing, write_sealed
 from minimal_llm.corpus.documents import Document
 from minimal_llm.corpus.duplicates import Paragraphs
 from minimal_llm.corpus.gutenberg import Library, NoMirrorReachable, mirrors_from_environment
@@ -44,6 +44,7 @@ def build_corpus(
         with tempfile.TemporaryFile(dir=artifacts.root) as file:
             spool = _Spool(file, config.deduplicate)
             source, reason = _collect(config, seed, artifacts, library, spool)
+            remove_leftovers(artifacts.corpus)
             with replacing(artifacts.corpus) as corpus:
                 entries, sha256 = _compose(spool, corpus)
         sizes = {name: sum(entry.bytes for entry in entries if entry.language == name) for name in LANGUAGES}

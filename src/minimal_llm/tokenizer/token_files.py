@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from minimal_llm.common.errors import TrainingError
-from minimal_llm.common.files import read_sealed, replacing, write_sealed
+from minimal_llm.common.files import read_sealed, remove_leftovers, replacing, write_sealed
 from minimal_llm.corpus.languages import Language
 from minimal_llm.tokenizer.tokenizer import REBUILD, Tokenizer
 
@@ -102,7 +102,12 @@ class TokenWriter:
 
 @contextmanager
 def replacing_tokens(folder: Path) -> Iterator[TokenWriter]:
-    """Yield a writer whose files replace those in a folder once the block ends without an error."""
+    """Yield a writer whose files replace those in a folder once the block ends without an error.
+
+    No other process may be writing them: what one that was killed has left is deleted.
+    """
+    for split in SPLITS:
+        remove_leftovers(_path(folder, split))
     with ExitStack() as stack:
         yield TokenWriter({split: stack.enter_context(replacing(_path(folder, split))) for split in SPLITS})
 

@@ -43,6 +43,15 @@ def run(config: Config, folder: Path) -> Artifacts:
     return artifacts
 
 
+def test_what_a_killed_run_has_left_is_deleted(books: Path, tmp_path: Path) -> None:
+    left = [tmp_path / "out" / "tokens" / ".val.bin.12345678.tmp", tmp_path / "out" / ".corpus_bilingual.txt.1.tmp"]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    run(settings(books), tmp_path / "out")
+    assert not any(path.exists() for path in left)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

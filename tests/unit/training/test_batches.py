@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -120,3 +123,17 @@ def test_more_than_two_billion_tokens_are_reached() -> None:
     assert inputs.max() > 2**31 >> 18
     assert (targets - inputs).max() <= 1
     assert len(inputs[:, 0].unique()) > 100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted otherwise elsewhere")
+def test_what_was_read_of_a_token_file_does_not_stay_in_memory(tmp_path: Path) -> None:
+    with (tmp_path / "train.bin").open("wb") as file:
+        file.truncate(64_000_000)
+    tokens = np.asarray(np.memmap(tmp_path / "train.bin", np.uint16, mode="r"))
+    before = psutil.Process().memory_info().rss
+    assert len(training_sample(tokens, 100_000, 10)) == 100_000
+    for _ in TrainingBatches(tokens, 128, 2048, seed=1).epoch(0, first_step=100):
+        pass
+    for _ in evaluation_batches(tokens[:16_000_000], 128, 2048):
+        pass
+    assert psutil.Process().memory_info().rss - before < 32_000_000
