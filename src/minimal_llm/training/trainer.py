@@ -30,6 +30,7 @@ from minimal_llm.model.seeds import derive_seed
 from minimal_llm.tokenizer.token_files import Ids, TokenFiles
 from minimal_llm.tokenizer.tokenizer import Tokenizer
 from minimal_llm.training.batches import TrainingBatches
+from minimal_llm.training.budget import TimeBudget
 from minimal_llm.training.checkpoint import Checkpoints, Progress, State, what_is_trained
 from minimal_llm.training.step import Engine, architecture_of, copy_weights
 from minimal_llm.training.team import Team, share
@@ -40,8 +41,6 @@ SAMPLE_SHARE = 0.25  # training text that each epoch measures the loss on, of th
 DIVERGED_NATS = 1.0  # above the loss of a uniform guess over the vocabulary
 DIVERGED_STEPS = 20  # in a row
 STUCK_STEPS = 300  # after warmup: any model that learns is far below the unigram loss by then
-PLAN_SHARE = 0.02  # of train.max_minutes between two counts of the steps that fit into it
-PLAN_STEPS = 10  # at least, to measure their speed
 LEAST_INTERVAL_IN_SAVES = 20  # between two checkpoints, of the time that saving the latest one took
 LARGEST_EVALUATION = 262_144  # validation tokens; of a larger split, evaluations while training take a sample
 
@@ -88,7 +87,7 @@ class Trainer:
         self._first_step = True
         self._agreed = Agreement(0.0, stop=False, seconds=0.0, evaluation_seconds=0.0)
         self._evaluation_seconds = 0.0  # of the latest
-        self._planned_at = (1, 0.0)  # after so many steps and seconds; the first step is slow
+        self._budget = TimeBudget(config.train.max_minutes, 0, 0.0)
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
 
     @property
@@ -113,7 +112,7 @@ class Trainer:
         self.progress, self.best_weights = state.progress, state.best_weights
         done = self.progress
         self.engine.plan(done.planned_steps or self.total_steps, done.extended_at, done.extended_rate)
-        self._planned_at = (done.step, sum(done.seconds.values()))
+        self._budget = TimeBudget(self._config.train.max_minutes, done.step, sum(done.seconds.values()))
 
     def extend(self, state: State) -> None:
         """Continue from the last checkpoint of a run that was planned to end there, with its history."""
@@ -193,25 +192,11 @@ class Trainer:
         return step % self.batches.steps == 0 or (every > 0 and step % every == 0)
 
     def _plan(self) -> None:
-        """With train.max_minutes, count how many steps fit into it at the present speed, and plan for them.
-
-        So the learning rate follows the time that is left. How long a run has taken so far counts across resumes.
-        """
-        limit = 60 * self._config.train.max_minutes
-        if not limit:
-            return
-        seconds, step = self._agreed.seconds, self.progress.step
-        steps_before, seconds_before = self._planned_at
-        if seconds - seconds_before < PLAN_SHARE * limit and self.progress.planned_steps and seconds < limit:
-            return
-        if step == 1:  # it compiles, or warms caches up
-            self._planned_at = (1, seconds)
-        elif step - steps_before >= PLAN_STEPS or seconds >= limit:
-            each = (seconds - seconds_before) / (step - steps_before)
-            left = max(0, int((limit - seconds - self._agreed.evaluation_seconds) / each))
-            self.progress.planned_steps = min(step + left, step_limit(self._config, self.batches))
-            self.engine.plan(self.progress.planned_steps, self.progress.extended_at, self.progress.extended_rate)
-            self._planned_at = (step, seconds)
+        """With train.max_minutes, plan for as many steps as fit: the learning rate follows the time that is left."""
+        progress = self.progress
+        if steps := self._budget.steps(progress.step, self._agreed.seconds, self._agreed.evaluation_seconds):
+            progress.planned_steps = min(steps, step_limit(self._config, self.batches))
+            self.engine.plan(progress.planned_steps, progress.extended_at, progress.extended_rate)
 
     def _train_step(self, inputs: Tensor, targets: Tensor, stop: StopRequest) -> float:
         """Train on a batch and return its loss."""
