@@ -48,7 +48,7 @@ def test_too_little_memory_is_reported_before_training_starts(tokens_folder: Pat
     )
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 4, stderr
-    assert "Out of memory: reduce train.batch_size from 16 to 8 (training needs about 5" in stderr
+    assert "Out of memory: reduce train.batch_size from 16 to 8 (training needs about 4" in stderr
     assert "MB are free)" in stderr
     assert "make train BATCH_SIZE=8" in stderr
     check_failure(tmp_path, "train", "out_of_memory", stderr)
@@ -64,7 +64,7 @@ def test_running_out_of_memory_is_reported_and_the_checkpoints_are_intact(tokens
     running.rlimit(psutil.RLIMIT_AS, (used, used))
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 4, stderr
-    assert "Out of memory: reduce train.batch_size from 2 to 1 (training needs about 5" in stderr
+    assert "Out of memory: reduce train.batch_size from 2 to 1 (training needs about 4" in stderr
     check_failure(tmp_path, "train", "out_of_memory", stderr)
     assert all(torch.load(path, weights_only=True) for path in checkpoints(tmp_path))
 
