@@ -64,17 +64,17 @@ def test_killed_between_two_evaluations_it_ends_with_the_same_bytes(
 
 
 def test_a_run_of_so_many_minutes_plans_its_schedule_for_them(tokens_folder: Path, tmp_path: Path) -> None:
-    flags = ["--epochs", "100", "--max-minutes", "0.05"]
+    flags = ["--epochs", "100", "--max-minutes", "0.1"]
     process = start_training(tokens_folder, tmp_path, [*flags, "--checkpoint-every-seconds", "0.1"])
     wait_until(lambda: len(checkpoints(tmp_path)) > 1, process)
     process.kill()
     process.communicate()
     history = trained(tokens_folder, tmp_path, *flags)
     steps = read(tmp_path / "metrics/train.json")["steps"]
-    assert history[-1]["step"] == steps < 100 * history[0]["step"]
+    assert history[-1]["step"] == steps
+    assert history[-1]["epoch"] < 100
     # The last count of the steps that fit may be off by some: the curve is flat there.
     assert history[-1]["learning_rate"] == pytest.approx(FLOOR, rel=0.3)
-    assert history[0]["learning_rate"] > 2 * FLOOR
 
 
 def test_a_longer_run_continues_a_finished_one_with_its_optimizer_and_its_history(
