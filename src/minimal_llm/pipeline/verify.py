@@ -29,7 +29,7 @@ METRICS = (Artifacts().train_speed, Artifacts().train_metrics)
 LOSSES = ("val_loss", "train_loss")
 TOLERANCE = 0.05  # of a loss, between machines
 # What train_speed.json says about the machine: where all of it is equal, equal bytes are promised.
-MACHINE = ("device", "precision", "compiled", "threads", "kernels", "cpu")
+MACHINE = ("device", "precision", "compiled", "threads", "processes", "kernels", "cpu")
 
 Stages = Mapping[str, Any]  # what dvc.lock records of each
 
