@@ -47,6 +47,7 @@ setup: ## Create or update .venv with the pinned requirements (part of every oth
 
 setup-dev:
 	@$(PYTHON) $(SETUP) --dev
+	@python scripts/fetch_axe.py
 
 check: setup ## Check parameters and prerequisites
 	@minimal-llm check

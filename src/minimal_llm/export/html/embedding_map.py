@@ -9,6 +9,7 @@ PERPLEXITY = 15.0  # about how many neighbours a token is kept close to
 STEPS = 600
 EXAGGERATED = 150  # steps in which neighbours attract each other more, so that groups form
 EXAGGERATION = 12.0
+POWER_STEPS = 100
 LARGEST = 1000  # coordinates are integers from -LARGEST to LARGEST
 
 Matrix = NDArray[np.float64]
@@ -20,8 +21,8 @@ def embedding_map(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
     Starts from the two principal components, so that nothing is random.
     """
     unit = vectors.astype(np.float64)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-    affinities = _affinities(np.maximum(2 - 2 * unit @ unit.T, 0))
+    unit /= np.maximum(np.sqrt((unit**2).sum(axis=1, keepdims=True)), 1e-12)
+    affinities = _affinities(np.maximum(2 - 2 * _times(unit, unit.T), 0))
     place = _principal_components(unit)
     place *= 1e-4 / np.maximum(place.std(axis=0), 1e-12)
     rate, speed, gains = max(50.0, len(unit) / EXAGGERATION / 4), np.zeros_like(place), np.ones_like(place)
@@ -54,18 +55,30 @@ def _affinities(distances: Matrix) -> Matrix:
 
 
 def _principal_components(unit: Matrix) -> Matrix:
-    centered = unit - unit.mean(axis=0)
-    directions = np.linalg.eigh(centered.T @ centered)[1][:, [-1, -2]]
-    directions *= np.sign(directions[np.abs(directions).argmax(axis=0), [0, 1]])  # eigenvectors have no sign
-    components: Matrix = centered @ directions
-    return components
+    """Return the coordinates along the two directions of largest variance, found by power iteration."""
+    rest = unit - unit.mean(axis=0)
+    columns = []
+    for _ in range(2):
+        direction = np.ones(unit.shape[1])
+        for _ in range(POWER_STEPS):
+            direction = _times(rest.T, _times(rest, direction[:, None]))[:, 0]
+            direction /= max(float(np.sqrt((direction**2).sum())), 1e-12)
+        columns.append(_times(rest, direction[:, None]))
+        rest = rest - columns[-1] * direction
+    return np.hstack(columns)
 
 
 def _gradient(place: Matrix, affinities: Matrix) -> Matrix:
     squares = (place**2).sum(axis=1)
-    squared_distances = np.maximum(squares[:, None] + squares - 2 * place @ place.T, 0)
+    squared_distances = np.maximum(squares[:, None] + squares - 2 * _times(place, place.T), 0)
     near = 1 / (1 + squared_distances)  # Student's t-distribution with one degree of freedom
     np.fill_diagonal(near, 0)
     pull = (affinities - near / near.sum()) * near
-    gradient: Matrix = 4 * (pull.sum(axis=1)[:, None] * place - pull @ place)
+    gradient: Matrix = 4 * (pull.sum(axis=1)[:, None] * place - _times(pull, place))
     return gradient
+
+
+def _times(a: Matrix, b: Matrix) -> Matrix:
+    """Return a matmul without BLAS, whose last bits depend on its number of threads: t-SNE would enlarge them."""
+    product: Matrix = np.einsum("ij,jk->ik", a, b)
+    return product

@@ -6,6 +6,9 @@ const LONGEST_MATRIX = 48; // tokens
 const CELL = 16; // pixels
 const NAMED = 5; // tokens in the sentence
 
+/** The colour of an attention weight: the square root shows the small ones too. */
+const shade = (weight, most = 1) => `rgb(var(--shade) / ${(most * Math.sqrt(weight)).toFixed(3)})`;
+
 export function setUpAttention(lens) {
   const { engine, tokenizer, shape } = lens;
   const input = byId("attention-text");
@@ -56,7 +59,7 @@ export function setUpAttention(lens) {
   function select(position) {
     const row = weights[position][head[0]][head[1]];
     list.spans.forEach((span, i) => {
-      span.style.backgroundColor = i <= position ? `rgb(var(--shade) / ${(0.75 * row[i]).toFixed(3)})` : "";
+      span.style.backgroundColor = i <= position ? shade(row[i], 0.7) : "";
       span.setAttribute("aria-selected", String(i === position));
       span.tabIndex = i === position ? 0 : -1;
       span.title = i <= position ? percent(row[i]) : "later: it cannot look there";
@@ -99,7 +102,7 @@ export function setUpAttention(lens) {
     const cells = weights.flatMap((position, row) => Array.from(position[head[0]][head[1]], (weight, column) =>
       drawing("rect", {
         x: margin + column * CELL, y: margin + row * CELL, width: CELL - 1, height: CELL - 1,
-        fill: `rgb(var(--shade) / ${(0.06 + 0.94 * weight).toFixed(3)})`, click: () => list.choose(row),
+        fill: shade(weight), click: () => list.choose(row),
       }, drawing("title", {}, `${labels[row]} → ${labels[column]}: ${percent(weight)}`))));
     const picture = drawing("svg", { width: size, height: size, role: "img", "aria-label": "Attention of each token to each earlier one" }, ...names, ...cells);
     byId("matrix").replaceChildren(picture);

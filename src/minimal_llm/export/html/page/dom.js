@@ -88,6 +88,7 @@ export function showTokens(container, name, tokens, select) {
     }
     spans[index].focus({ preventScroll: true });
     select(index);
+    spans[index].scrollIntoView({ block: "nearest" });
   };
   const keys = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity, Enter: 0, " ": 0 };
   const list = element("span", {

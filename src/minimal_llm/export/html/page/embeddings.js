@@ -68,10 +68,14 @@ export function setUpEmbeddings(lens) {
   }
 
   // The map. A dot for every token; labels where there is room, the most frequent tokens first.
-  const range = Math.max(...map.x.map(Math.abs), ...map.y.map(Math.abs));
+  const fraction = (values) => {
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    return (part) => (values[part] - low) / (high - low || 1);
+  };
+  const [right, down] = [fraction(map.x), fraction(map.y)];
   const at = (part) => {
-    const x = MARGIN + ((map.x[part] / range + 1) / 2) * (WIDTH - 2 * MARGIN);
-    const y = MARGIN / 2 + ((map.y[part] / range + 1) / 2) * (height - MARGIN);
+    const x = MARGIN + right(part) * (WIDTH - 2 * MARGIN);
+    const y = MARGIN / 2 + down(part) * (height - MARGIN);
     return [(x - view.left) * view.zoom, (y - view.top) * view.zoom];
   };
 

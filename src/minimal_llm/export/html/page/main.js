@@ -7,8 +7,8 @@ import { setUpEmbeddings } from "./embeddings.js";
 import { Engine } from "./engine.js";
 import { generate } from "./generation.js";
 import { setUpLooking } from "./look.js";
-import { SafetyFilter } from "./safety.js";
-import { Tokenizer } from "./tokenizer.js";
+import { SafeStream, SafetyFilter } from "./safety.js";
+import { TextStream, Tokenizer } from "./tokenizer.js";
 import { setUpTraining } from "./training.js";
 import { setUpWriting } from "./write.js";
 
@@ -23,7 +23,7 @@ async function load() {
   let filter = null; // compiled when it is first needed
   const rules = () => (filter ??= new SafetyFilter(JSON.parse(block("safety"))));
   const [map, run] = [JSON.parse(block("map")), JSON.parse(block("run"))];
-  return { model, shape: model.architecture, engine, tokenizer, rules, map, run, generate };
+  return { model, shape: model.architecture, engine, tokenizer, rules, map, run, generate, SafeStream, TextStream };
 }
 
 function setUpTheme() {

@@ -32,23 +32,24 @@ export function explain(container, tokenizer, { token, logits, seen }, settings)
     bar(probabilities[id]),
     after.has(id) ? bar(after.get(id), undefined, "second") : element("span", { class: "none" }, "cut off"),
   ], { chosen: id === token }));
+  container.tabIndex = 0; // it may scroll
   container.replaceChildren(
     element("h3", {}, "Why ", tokenCode(tokenizer, token), "?"),
     element("p", {}, `The model gave it ${percent(probabilities[token])}: `,
       rank === 1 ? "of all its tokens, the likeliest here. " : `number ${whole(rank)} of its ${whole(logits.length)} tokens. `,
       `Surprise (loss): ${(-Math.log(probabilities[token])).toFixed(2)} nats.`),
-    table("What it expected here, likeliest first", ["token", "the model", describe(settings)], rows),
+    table("What it expected here, likeliest first", ["token", "the model", `with ${describe(settings)}`], rows),
     element("p", { class: "muted" }, `${identity(tokenizer, token)}. A ␣ is a space.`),
   );
 }
 
 /** The settings in a few words. */
 export function describe({ temperature, topK, topP, minP, repeatPenalty }) {
-  if (temperature === 0) return "at temperature 0";
+  if (temperature === 0) return "temperature 0";
   const parts = [`temperature ${temperature}`];
   if (topK) parts.push(`top-k ${topK}`);
   if (topP < 1) parts.push(`top-p ${topP}`);
   if (minP > 0) parts.push(`min-p ${minP}`);
   if (repeatPenalty !== 1) parts.push(`penalty ${repeatPenalty}`);
-  return `with ${parts.join(", ")}`;
+  return parts.join(", ");
 }

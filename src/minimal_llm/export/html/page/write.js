@@ -52,7 +52,7 @@ export function setUpWriting(lens) {
     await pause(); // an earlier text ends
     const text = prompt.value;
     show("go", "Stop");
-    for (const id of ["write-hint", "write-legend"]) byId(id).hidden = true;
+    byId("write-hint").hidden = true;
     byId("write-why").replaceChildren();
     const written = element("span");
     byId("story").replaceChildren(element("span", { class: "given" }, text), written);
@@ -105,7 +105,7 @@ export function setUpWriting(lens) {
     showTokens(written, "The continuation, as tokens", shown.map(({ token, logits }) => ({
       text: tokenizer.label(token), style: level(probabilityOf(logits, token)), title: identity(tokenizer, token),
     })), (index) => explain(byId("write-why"), tokenizer, shown[index], lens.settings()));
-    for (const id of ["write-hint", "write-legend"]) byId(id).hidden = !shown.length;
+    byId("write-hint").hidden = !shown.length;
   }
 
   /** The tokens of a text of which the safety filter may have held back the end. */
