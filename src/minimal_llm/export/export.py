@@ -23,7 +23,7 @@ FORMATS = {
     "safetensors": Format("safetensors", ("model.safetensors", "tokenizer.model"), "minimal-llm[train] safetensors"),
     "onnx": Format("onnx.graph", ("model.onnx", "tokenizer.model"), "onnxruntime sentencepiece"),
     "onnx-int8": Format("onnx.int8", ("model.onnx", "tokenizer.model"), "onnxruntime sentencepiece"),
-    "gguf": Format("gguf", ("model.gguf",), "llama-cpp-python"),
+    "gguf": Format("gguf", ("model.gguf", "Modelfile"), "llama-cpp-python"),
     "html": Format("html.page", ("minimal-llm-*.html",), ""),
     "hf": Format(
         "huggingface",

@@ -40,8 +40,8 @@ export function tokenCode(tokenizer, id) {
   return element("code", {}, label.replaceAll(" ", "␣").replaceAll("\t", "⇥") || "(empty)");
 }
 
-/** A number and its bar. */
-export function bar(value, text = percent(value), kind = "") {
+/** A number and its bar, whose length is `value` of the longest. */
+export function bar(value, text, kind = "") {
   const line = element("i");
   line.style.width = `${100 * Math.min(1, Math.max(0, value))}%`;
   return element("span", { class: `bar ${kind}` }, element("span", {}, text), line);

@@ -1,6 +1,6 @@
 // The view Look: how the model reads a text.
 
-import { afterwards, byId, legend, level, pause, showTokens, terms, whole } from "./dom.js";
+import { afterwards, byId, element, legend, level, pause, showTokens, terms, whole } from "./dom.js";
 import { readTokens } from "./generation.js";
 import { utf8 } from "./tokenizer.js";
 import { explain, identity, probabilityOf } from "./why.js";
@@ -55,7 +55,8 @@ export function setUpLooking(lens) {
       ["tokens", whole(tokens)], ["bytes", whole(bytes)], ["loss (nats per token)", loss.toFixed(3)],
       ["perplexity", Math.exp(loss).toFixed(1)], ["bits per byte", (nats / Math.LN2 / bytes).toFixed(3)],
     ];
-    byId("look-numbers").replaceChildren(...terms(progress ? [["tokens", progress]] : pairs));
+    const shown = progress ? [["tokens", progress]] : pairs;
+    byId("look-numbers").replaceChildren(...shown.map((pair) => element("div", {}, ...terms([pair]))));
   }
 
   return { read, set: (text) => (input.value = text), text: () => input.value };

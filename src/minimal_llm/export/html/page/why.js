@@ -27,13 +27,19 @@ export function explain(container, tokenizer, { token, logits, seen }, settings)
   const rank = 1 + logits.reduce((count, logit) => count + (logit > logits[token]), 0);
   const shown = ranked(logits, Math.min(ALTERNATIVES, logits.length));
   if (!shown.includes(token)) shown.push(token);
+  const most = Math.max(...shown.flatMap((id) => [probabilities[id], after.get(id) ?? 0])); // the longest bar
   const rows = shown.map((id) => Object.assign([
     tokenCode(tokenizer, id),
-    bar(probabilities[id]),
-    after.has(id) ? bar(after.get(id), undefined, "second") : element("span", { class: "none" }, "cut off"),
+    bar(probabilities[id] / most, percent(probabilities[id])),
+    after.has(id) ? bar(after.get(id) / most, percent(after.get(id)), "second") : element("span", { class: "none" }, "cut off"),
   ], { chosen: id === token }));
   container.tabIndex = 0; // it may scroll
+  const close = () => {
+    container.replaceChildren();
+    container.closest(".reader").querySelector("[aria-selected=true]")?.focus();
+  };
   container.replaceChildren(
+    element("button", { type: "button", class: "close", "aria-label": "Close", click: close }, "×"),
     element("h3", {}, "Why ", tokenCode(tokenizer, token), "?"),
     element("p", {}, `The model gave it ${percent(probabilities[token])}: `,
       rank === 1 ? "of all its tokens, the likeliest here. " : `number ${whole(rank)} of its ${whole(logits.length)} tokens. `,
@@ -41,6 +47,7 @@ export function explain(container, tokenizer, { token, logits, seen }, settings)
     table("What it expected here, likeliest first", ["token", "the model", `with ${describe(settings)}`], rows),
     element("p", { class: "muted" }, `${identity(tokenizer, token)}. A ␣ is a space.`),
   );
+  container.scrollIntoView({ block: "nearest" });
 }
 
 /** The settings in a few words. */
