@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -65,7 +66,8 @@ class Page:
         return self.find(name).text
 
     def wait(self, happened: Any, seconds: float = 60) -> Any:
-        return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda _: happened())
+        redrawn = (StaleElementReferenceException,)  # an element that the page replaces between two questions about it
+        return WebDriverWait(self.driver, seconds, 0.05, redrawn).until(lambda _: happened())
 
     def set(self, name: str, value: object) -> None:
         """Change a control as a user does."""

@@ -10,7 +10,8 @@ const NAMED = 5; // tokens in the sentence
 const shade = (weight, most = 1) => `rgb(var(--shade) / ${(most * Math.sqrt(weight)).toFixed(3)})`;
 
 export function setUpAttention(lens) {
-  const { engine, tokenizer, shape } = lens;
+  const { tokenizer, shape } = lens;
+  const engine = lens.engine.fork();
   const input = byId("attention-text");
   let labels = [];
   let weights = []; // [position][layer][head][earlier position]
@@ -36,7 +37,8 @@ export function setUpAttention(lens) {
     const all = [tokenizer.begin, ...tokenizer.encode(input.value)];
     const ids = all.slice(0, engine.context);
     byId("attention-cut").hidden = all.length === ids.length;
-    byId("attention-cut").textContent = `The text is longer than the context of the model: these are its first ${ids.length} tokens.`;
+    byId("attention-cut").textContent =
+      `The text is longer than the context of the model: these are its first ${ids.length} tokens.`;
     engine.reset();
     weights = ids.map((id) => {
       engine.advance(id, false);
@@ -67,7 +69,8 @@ export function setUpAttention(lens) {
     const order = Array.from(row, (_, i) => i).sort((a, b) => row[b] - row[a]).slice(0, NAMED);
     byId("attention-reading").replaceChildren(
       `Layer ${head[0] + 1}, head ${head[1] + 1}: `, code(labels[position]), " looks at ",
-      ...order.flatMap((i, n) => [n ? ", " : "", code(labels[i]), ` ${i === position ? "(itself) " : ""}${percent(row[i])}`]), ".");
+      ...order.flatMap((i, n) => [n ? ", " : "", code(labels[i]),
+        ` ${i === position ? "(itself) " : ""}${percent(row[i])}`]), ".");
   }
 
   const code = (label) => element("code", {}, label.replaceAll(" ", "␣"));
@@ -91,7 +94,10 @@ export function setUpAttention(lens) {
     if (count > LONGEST_MATRIX) return;
     const margin = 8 + 7 * Math.min(12, Math.max(...labels.map((label) => label.length)));
     const size = margin + count * CELL;
-    const short = (label) => (label.trim().length > 12 ? `${label.trim().slice(0, 11)}…` : label.trim().replace("\n", "↵"));
+    const short = (label) => {
+      const text = label.trim();
+      return text.length > 12 ? `${text.slice(0, 11)}…` : text;
+    };
     const names = labels.flatMap((label, i) => {
       const middle = margin + (i + 0.5) * CELL;
       return [
@@ -104,7 +110,8 @@ export function setUpAttention(lens) {
         x: margin + column * CELL, y: margin + row * CELL, width: CELL - 1, height: CELL - 1,
         fill: shade(weight), click: () => list.choose(row),
       }, drawing("title", {}, `${labels[row]} → ${labels[column]}: ${percent(weight)}`))));
-    const picture = drawing("svg", { width: size, height: size, role: "img", "aria-label": "Attention of each token to each earlier one" }, ...names, ...cells);
+    const picture = drawing("svg", { width: size, height: size, role: "img",
+      "aria-label": "Attention of each token to each earlier one" }, ...names, ...cells);
     byId("matrix").replaceChildren(picture);
   }
 

@@ -21,7 +21,7 @@ export function drawing(name, attributes = {}, ...children) {
 function setAttributes(made, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") made.addEventListener(name, value);
-    else if (value !== false && value !== undefined && value !== null) made.setAttribute(name, value === true ? "" : value);
+    else if (![false, undefined, null].includes(value)) made.setAttribute(name, value === true ? "" : value);
   }
 }
 
@@ -53,7 +53,8 @@ export function table(caption, titles, rows, numbers = []) {
   return element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
     element("table", {},
       element("caption", {}, caption),
-      element("thead", {}, element("tr", {}, ...titles.map((title, i) => element("th", { scope: "col", class: style(i) }, title)))),
+      element("thead", {}, element("tr", {}, ...titles.map((title, i) =>
+        element("th", { scope: "col", class: style(i) }, title)))),
       element("tbody", {}, ...rows.map((cells) => element("tr", { class: cells.chosen ? "chosen" : false },
         ...cells.map((cell, i) => element(i ? "td" : "th", { scope: i ? false : "row", class: style(i) }, cell)))))));
 }
@@ -61,7 +62,11 @@ export function table(caption, titles, rows, numbers = []) {
 /** A list of terms and their values. */
 export const terms = (pairs) => pairs.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]);
 
-const LEVELS = [[0.5, "p4", "50% or more"], [0.2, "p3", "20–50%"], [0.05, "p2", "5–20%"], [0.01, "p1", "1–5%"], [0, "p0", "below 1%"]];
+// The least probability, the class and the name of each
+const LEVELS = [
+  [0.5, "p4", "50% or more"], [0.2, "p3", "20–50%"], [0.05, "p2", "5–20%"], [0.01, "p1", "1–5%"],
+  [0, "p0", "below 1%"],
+];
 
 /** The class that colours a token of some probability. */
 export const level = (probability) => LEVELS.find(([least]) => probability >= least)[1];
@@ -90,7 +95,9 @@ export function showTokens(container, name, tokens, select) {
     select(index);
     spans[index].scrollIntoView({ block: "nearest" });
   };
-  const keys = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity, Enter: 0, " ": 0 };
+  const keys = {
+    ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity, Enter: 0, " ": 0,
+  };
   const list = element("span", {
     role: "listbox", "aria-label": name, "aria-orientation": "horizontal",
     keydown: (event) => {

@@ -43,16 +43,20 @@ export function setUpEmbeddings(lens) {
     if (id !== null) choose(id);
     else if (input.value.trim()) {
       const split = tokenizer.encode(` ${input.value.trim()}`).map((part) => `“${tokenizer.label(part)}”`);
-      byId("word-status").textContent = `This is not one token but ${split.length}: ${split.slice(0, 8).join(", ")}${split.length > 8 ? " …" : ""}`;
+      const more = split.length > 8 ? " …" : "";
+      byId("word-status").textContent =
+        `This is not one token but ${split.length}: ${split.slice(0, 8).join(", ")}${more}`;
     }
   });
 
   function choose(id) {
     chosen = id;
     const similarity = unit.map((vector) => dot(vector, unit[id]));
-    const others = similarity.map((_, other) => other).filter((other) => other !== id && tokenizer.kinds[other] === "n");
+    const ids = similarity.map((_, other) => other);
+    const others = ids.filter((other) => other !== id && tokenizer.kinds[other] === "n");
     near = others.sort((a, b) => similarity[b] - similarity[a]).slice(0, NEIGHBOURS);
-    byId("word-status").replaceChildren("Token ", tokenCode(tokenizer, id), `, id ${id}. A ␣ is a space before the word.`);
+    byId("word-status").replaceChildren("Token ", tokenCode(tokenizer, id),
+      `, id ${id}. A ␣ is a space before the word.`);
     byId("neighbours").replaceChildren(table("Tokens with the most similar embeddings", ["token", "cosine similarity"],
       near.map((other) => [
         element("button", { type: "button", class: "neighbour", click: () => go(other) }, tokenCode(tokenizer, other)),
@@ -87,20 +91,23 @@ export function setUpEmbeddings(lens) {
     const taken = [];
     const shapes = [];
     const special = new Set([chosen, ...near]);
-    const order = [...parts.filter((part) => special.has(map.ids[part])), ...parts.filter((part) => !special.has(map.ids[part]))];
+    const order = [...parts.filter((part) => special.has(map.ids[part])),
+      ...parts.filter((part) => !special.has(map.ids[part]))];
     for (const part of order) {
       const id = map.ids[part];
       const [x, y] = at(part);
       if (x < 0 || x > WIDTH || y < 0 || y > height) continue;
       const label = tokenizer.label(id).trim() || "␣";
       const box = [x - 2 * scale, y - size, x + label.length * size * 0.58 + 8 * scale, y + 4 * scale];
-      const free = !taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3]);
+      const [left, top, right, bottom] = box;
+      const free = !taken.some((other) => left < other[2] && other[0] < right && top < other[3] && other[1] < bottom);
       const colour = id === chosen ? "var(--second)" : special.has(id) ? "var(--accent)" : "var(--muted)";
       const dot = drawing("circle", { cx: x, cy: y, r: (special.has(id) ? 4 : 2) * scale, fill: colour });
       const group = drawing("g", { click: () => go(id) }, drawing("title", {}, label), dot);
       if (free) {
         taken.push(box);
-        const text = drawing("text", { x: x + 5 * scale, y: y, "font-size": size, "font-weight": special.has(id) ? 700 : 400 }, label);
+        const text = drawing("text", { x: x + 5 * scale, y: y, "font-size": size,
+          "font-weight": special.has(id) ? 700 : 400 }, label);
         group.append(text);
       }
       shapes.push(group);

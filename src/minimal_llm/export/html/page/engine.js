@@ -5,6 +5,7 @@ const NORM_EPSILON = 1e-5;
 const LARGEST = 127; // of an int8
 const SMALLEST_BLOCK = 16; // of activations that share a scale, as in ONNX Runtime's MatMulNBits
 const LARGEST_BLOCK = 256;
+const FIRST_ROOM = 128; // positions in a cache, which grows
 const ROUNDER = 12582912; // 1.5 * 2^23: adding it to an fp32 number, and taking it away, rounds half to even
 
 const roundUp = (value, multiple) => Math.ceil(value / multiple) * multiple;
@@ -43,11 +44,23 @@ export class Engine {
     this.inputScales = new Float32Array(this.memory, this.scalesAt, Math.ceil(widest / SMALLEST_BLOCK));
     this.gains = this._norms();
     this.rotary = this._rotary();
-    const cache = () => Array.from({ length: shape.layers }, () => new Float32Array(this.context * shape.d_model));
+    this._addCache();
+  }
+
+  _addCache() {
+    const room = FIRST_ROOM * this.shape.d_model;
+    const cache = () => Array.from({ length: this.shape.layers }, () => new Float32Array(room));
     [this.keys, this.values] = [cache(), cache()]; // position by position, each with the vectors of all heads
     this.length = 0; // positions in the cache
     /** Attention weights of the last position: [layer][head][position]. */
     this.attention = [];
+  }
+
+  /** The same model with a cache of its own, for another text. */
+  fork() {
+    const other = Object.assign(Object.create(Engine.prototype), this);
+    other._addCache();
+    return other;
   }
 
   /** Forget the text. */
@@ -133,32 +146,31 @@ export class Engine {
   _attend(qkv, layer) {
     const { headSize, length, shape } = this;
     const width = shape.d_model;
-    const [keys, values] = [this.keys[layer], this.values[layer]];
+    const [keys, values] = [this.keys, this.values].map((cache) =>
+      (cache[layer] = withRoom(cache[layer], (length + 1) * width)));
     const queries = qkv.slice(0, width);
     this._rotate(queries);
     keys.set(qkv.subarray(width, 2 * width), length * width);
     this._rotate(keys.subarray(length * width, (length + 1) * width));
     values.set(qkv.subarray(2 * width), length * width);
-    const output = new Float32Array(width);
+    const output = new Float64Array(width);
     const heads = [];
     for (let from = 0; from < width; from += headSize) {
       const weights = new Float32Array(length + 1);
-      for (let position = 0; position <= length; position++) {
-        const key = position * width + from;
+      for (let position = 0, key = from; position <= length; position++, key += width) {
         let score = 0;
         for (let i = 0; i < headSize; i++) score += queries[from + i] * keys[key + i];
         weights[position] = score / Math.sqrt(headSize);
       }
       softmax(weights);
-      for (let i = 0; i < headSize; i++) {
-        let sum = 0;
-        for (let position = 0; position <= length; position++) sum += weights[position] * values[position * width + from + i];
-        output[from + i] = sum;
+      for (let position = 0, value = from; position <= length; position++, value += width) {
+        const weight = weights[position];
+        for (let i = 0; i < headSize; i++) output[from + i] += weight * values[value + i];
       }
       heads.push(weights);
     }
     this.attention.push(heads);
-    return output;
+    return Float32Array.from(output);
   }
 
   /** Rotate the pairs of each head's vector by the angles of the current position. */
@@ -167,7 +179,8 @@ export class Engine {
     const { cos, sin } = this.rotary;
     for (let pair = 0; 2 * pair < vectors.length; pair++) {
       const angle = this.length * pairs + (pair % pairs);
-      const [x, y] = [vectors[2 * pair], vectors[2 * pair + 1]];
+      const x = vectors[2 * pair];
+      const y = vectors[2 * pair + 1];
       vectors[2 * pair] = x * cos[angle] - y * sin[angle];
       vectors[2 * pair + 1] = x * sin[angle] + y * cos[angle];
     }
@@ -194,10 +207,18 @@ export class Engine {
   }
 }
 
+/** A cache, or one twice as large with its content. */
+function withRoom(cache, size) {
+  if (size <= cache.length) return cache;
+  const larger = new Float32Array(2 * cache.length);
+  larger.set(cache);
+  return larger;
+}
+
 /** Turn scores into probabilities, in place. */
 export function softmax(scores) {
   let largest = -Infinity;
-  for (const score of scores) largest = score > largest ? score : largest;
+  for (let i = 0; i < scores.length; i++) largest = scores[i] > largest ? scores[i] : largest;
   let sum = 0;
   for (let i = 0; i < scores.length; i++) sum += scores[i] = Math.exp(scores[i] - largest);
   for (let i = 0; i < scores.length; i++) scores[i] /= sum;

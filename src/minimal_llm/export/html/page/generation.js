@@ -1,12 +1,14 @@
-// Generation: a stream of tokens from a prompt, and what of it may be shown, as in inference/generation.py and cli/writer.py.
+// Generation: a stream of tokens from a prompt, and what of it may be shown, as in inference/generation.py and
+// cli/writer.py.
 
 import { Sampler } from "./sampling.js";
 import { SafeStream } from "./safety.js";
 import { TextStream } from "./tokenizer.js";
 
 /**
- * Yield the next token of a prompt, endlessly, with the logits that it was drawn from and the tokens before it. The model
- * sees at most its context length: when that is full, generation continues with its second half as the new prompt.
+ * Yield the next token of a prompt, endlessly, with the logits that it was drawn from and the tokens before it.
+ * The model sees at most its context length: when that is full, generation continues with its second half as the new
+ * prompt.
  */
 export function* streamTokens(engine, prompt, settings) {
   const sampler = new Sampler(settings);
@@ -67,8 +69,8 @@ export function generate(engine, tokenizer, prompt, count, settings, rules = nul
 }
 
 /**
- * Yield, for every token of a text, the logits that predicted it. The text begins after <s>; what exceeds the context is
- * read with the half context before it.
+ * Yield, for every token of a text, the logits that predicted it. The text begins after <s>; what exceeds the context
+ * is read with the half context before it.
  */
 export function* readTokens(engine, ids) {
   let logits = engine.start(ids.slice(0, 1));

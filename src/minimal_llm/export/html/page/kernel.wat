@@ -1,5 +1,6 @@
 ;; The matmuls of the page, with SIMD: a matrix of `rows` rows times a vector, both in memory, at byte addresses.
-;; To rebuild kernel.wasm: python -c "import wasmtime; open('kernel.wasm', 'wb').write(wasmtime.wat2wasm(open('kernel.wat').read()))"
+;; To rebuild kernel.wasm, in this folder: python -c "import pathlib, wasmtime;
+;;   pathlib.Path('kernel.wasm').write_bytes(wasmtime.wat2wasm(pathlib.Path('kernel.wat').read_text()))"
 (module
   (memory (export "memory") 1)
 

@@ -9,7 +9,8 @@ const SHOWN = 3000; // tokens; of more, only the numbers
 const SLICE = 30; // milliseconds of work before the browser may draw
 
 export function setUpLooking(lens) {
-  const { engine, tokenizer } = lens;
+  const { tokenizer } = lens;
+  const [reader, explainer] = [lens.engine.fork(), lens.engine.fork()];
   const input = byId("look-text");
   let current = 0; // the number of the last reading: an earlier one ends
 
@@ -24,13 +25,13 @@ export function setUpLooking(lens) {
     const probabilities = [];
     let nats = 0;
     let resumed = performance.now();
-    for (const { token, logits } of readTokens(engine, ids)) {
+    for (const { token, logits } of readTokens(reader, ids)) {
       const probability = probabilityOf(logits, token);
       probabilities.push(probability);
       nats -= Math.log(probability);
       if (performance.now() - resumed < SLICE) continue;
       await pause();
-      if (mine !== current || byId("look").hidden) return; // the engine may have another text now
+      if (mine !== current || byId("look").hidden) return;
       resumed = performance.now();
       if (probabilities.length > SHOWN) numbers(`${whole(probabilities.length)} of ${whole(ids.length - 1)} read`);
     }
@@ -43,7 +44,7 @@ export function setUpLooking(lens) {
 
   /** What the model expected at a place: it reads the text up to there again. */
   function placeOf(ids, number) {
-    const places = readTokens(engine, ids.slice(0, number + 1));
+    const places = readTokens(explainer, ids.slice(0, number + 1));
     let last;
     for (const place of places) last = place;
     return { ...last, seen: ids.slice(0, number) };

@@ -13,7 +13,13 @@ import { setUpTraining } from "./training.js";
 import { setUpWriting } from "./write.js";
 
 const block = (name) => byId(`data-${name}`).textContent;
-const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+
+function bytesOf(base64) {
+  const characters = atob(base64);
+  const bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+  return bytes;
+}
 
 async function load() {
   const model = JSON.parse(block("model"));
@@ -96,7 +102,7 @@ async function start() {
 }
 
 start().catch((error) => {
-  byId("needs").textContent = "This browser cannot run the page: it needs JavaScript and WebAssembly with SIMD (Chrome or Edge 92, "
-    + `Firefox 90, Safari 16.4, or newer). It said: ${error.message}`;
+  byId("needs").textContent = "This browser cannot run the page: it needs JavaScript and WebAssembly with SIMD "
+    + `(Chrome or Edge 92, Firefox 90, Safari 16.4, or newer). It said: ${error.message}`;
   byId("app").hidden = true;
 });

@@ -13,7 +13,8 @@ const IS_SPACE = /^[\s\x1c-\x1f\x85]$/u;
 export class SafetyFilter {
   /** @param {object} data the content of rules.yaml, and `folds`: case foldings that differ from lower case */
   constructor({ look_alikes: alikes, leet, groups, rules, folds }) {
-    this.lookAlikes = new Map(Object.entries(alikes).flatMap(([letters, all]) => [...all].map((one) => [one, letters])));
+    this.lookAlikes = new Map(Object.entries(alikes).flatMap(([letters, all]) =>
+      [...all].map((one) => [one, letters])));
     this.caseFolds = new Map(Object.entries(folds));
     this.symbols = new Set(Object.keys(leet));
     const readings = Math.max(...Object.values(leet).map((letters) => letters.length));
@@ -98,7 +99,8 @@ export class SafetyFilter {
         sequences = sequences.map((steps) => [...steps.slice(0, -1), { ...steps.at(-1), gap: GAPS[element] }]);
         continue;
       }
-      const all = phrases(element, groups).map((phrase) => phrase.map((word) => [...word].map((one) => this.fold(one)).join("")));
+      const all = phrases(element, groups).map((phrase) => phrase.map((word) =>
+        [...word].map((one) => this.fold(one)).join("")));
       const single = new Set(all.flatMap((phrase) => (phrase.length === 1 ? phrase : [])));
       const choices = all.filter((phrase) => phrase.length > 1).map((phrase) => phrase.map((word) => new Set([word])));
       if (single.size) choices.unshift([single]);
@@ -111,7 +113,7 @@ export class SafetyFilter {
 
 /** Releases text that arrives in parts as soon as it is known to be safe; holds back what could become a violation. */
 export class SafeStream {
-  /** @param {string} context text before the stream, such as the prompt: rules can match it, but it is never released */
+  /** @param {string} context text before the stream, such as the prompt, which rules can match; it is never released */
   constructor(rules, context = "") {
     this.matcher = new Matcher(rules);
     this.matcher.read(context);

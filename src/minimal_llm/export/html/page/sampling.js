@@ -16,7 +16,8 @@ export class Sampler {
   /** The next token, given its logits and the tokens `seen` before it. */
   choose(logits, seen) {
     const scores = penalized(logits, seen, this.settings);
-    if (!Number.isFinite(scores[argmax(scores)])) throw new Error("The model computes no finite scores: it did not learn.");
+    if (!Number.isFinite(scores[argmax(scores)]))
+      throw new Error("The model computes no finite scores: it did not learn.");
     if (this.settings.temperature === 0) return argmax(scores);
     const { ids, weights } = candidates(scores, this.settings);
     let sum = 0;
@@ -30,7 +31,8 @@ export class Sampler {
 export function penalized(logits, seen, { repeatPenalty, repeatLastN }) {
   if (repeatPenalty === 1 || !repeatLastN) return logits;
   const [copy, penalty] = [logits.slice(), Math.fround(repeatPenalty)];
-  for (const id of new Set(seen.slice(-repeatLastN))) copy[id] = logits[id] > 0 ? logits[id] / penalty : logits[id] * penalty;
+  for (const id of new Set(seen.slice(-repeatLastN)))
+    copy[id] = logits[id] > 0 ? logits[id] / penalty : logits[id] * penalty;
   return copy;
 }
 
@@ -50,7 +52,10 @@ export function ranked(logits, count) {
   if (count * GROUP > logits.length) return Array.from(logits, (_, id) => id).sort(before).slice(0, count);
   // Sorting all logits is slow. At least `count` of them reach the count-th largest maximum of a group; few more do.
   const maxima = new Float32Array(Math.ceil(logits.length / GROUP)).fill(-Infinity);
-  for (let id = 0; id < logits.length; id++) maxima[id % maxima.length] = Math.max(maxima[id % maxima.length], logits[id]);
+  for (let id = 0; id < logits.length; id++) {
+    const group = id % maxima.length;
+    maxima[group] = Math.max(maxima[group], logits[id]);
+  }
   const threshold = maxima.sort().at(-count);
   const kept = [];
   for (let id = 0; id < logits.length; id++) if (logits[id] >= threshold) kept.push(id);

@@ -98,7 +98,8 @@ export class Tokenizer {
 
   /** Byte-pair encoding: merge the neighbours with the best score, the leftmost first, as long as any form a token. */
   _merge(characters) {
-    const symbols = characters.map((text, i) => ({ text, previous: i - 1, next: i + 1 < characters.length ? i + 1 : -1 }));
+    const last = characters.length - 1;
+    const symbols = characters.map((text, i) => ({ text, previous: i - 1, next: i < last ? i + 1 : -1 }));
     const pairs = new Heap((a, b) => a.score > b.score || (a.score === b.score && a.left < b.left));
     const consider = (left, right) => {
       if (left < 0 || right < 0) return;

@@ -18,17 +18,20 @@ export function setUpTraining({ run }) {
   const content = byId("training-content");
   const history = run.training?.epoch_history;
   if (!history?.length) {
-    content.append(element("p", {}, "How this model learned is not known: its training metrics were not beside it when this page was made."));
+    content.append(element("p", {},
+      "How this model learned is not known: its training metrics were not beside it when this page was made."));
     return { open() {} };
   }
   const first = history[0];
   const last = history.at(-1);
-  const slider = element("input", { id: "epoch", type: "range", min: first.epoch, max: last.epoch, step: 1, value: last.epoch, input: open });
+  const slider = element("input", { id: "epoch", type: "range", min: first.epoch, max: last.epoch, step: 1,
+    value: last.epoch, input: open });
   const output = element("output", { for: "epoch" });
   const samples = element("div");
   const charts = element("div");
   content.append(
-    element("p", { class: "lead" }, `The model read the training text ${whole(last.epoch)} times (epochs). After each, it was `
+    element("p", { class: "lead" },
+      `The model read the training text ${whole(last.epoch)} times (epochs). After each, it was `
       + "tested on text that it never trains on, and wrote a little. Move the slider to see it learn."),
     element("label", { for: "epoch" }, "After epoch ", output), slider, samples, charts);
   if (run.quality) content.append(element("h3", {}, "Checks of the result"), checks(run.quality.gates));
@@ -39,7 +42,8 @@ export function setUpTraining({ run }) {
     samples.replaceChildren(...Object.entries(LANGUAGES).filter(([name]) => row.samples[name]).map(([name]) =>
       element("blockquote", { lang: name }, row.samples[name])));
     charts.replaceChildren(
-      chart("Loss (nats per token; lower is better)", [["training text", "train_loss", ""], ["validation text", "val_loss", "second"]], row.epoch),
+      chart("Loss (nats per token; lower is better)", [["training text", "train_loss", ""],
+        ["validation text", "val_loss", "second"]], row.epoch),
       chart("Learning rate", [["learning rate", "learning_rate", ""]], row.epoch));
   }
 
@@ -56,10 +60,13 @@ export function setUpTraining({ run }) {
     const parts = [
       ...ticks.flatMap((tick) => [
         drawing("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }),
-        drawing("text", { class: "axis", x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end", "font-size": 11 }, tick.toFixed(digits))]),
+        drawing("text", { class: "axis", x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end", "font-size": 11 },
+          tick.toFixed(digits))]),
       ...history.filter((_, i) => i % step === 0).map((row) =>
-        drawing("text", { class: "axis", x: x(row.epoch), y: HEIGHT - 10, "text-anchor": "middle", "font-size": 11 }, String(row.epoch))),
-      drawing("line", { x1: x(epoch), x2: x(epoch), y1: TOP, y2: HEIGHT - BOTTOM, stroke: "var(--ink)", "stroke-dasharray": "3 3" }),
+        drawing("text", { class: "axis", x: x(row.epoch), y: HEIGHT - 10, "text-anchor": "middle", "font-size": 11 },
+          String(row.epoch))),
+      drawing("line", { x1: x(epoch), x2: x(epoch), y1: TOP, y2: HEIGHT - BOTTOM, stroke: "var(--ink)",
+        "stroke-dasharray": "3 3" }),
       ...lines.flatMap(([, key, kind]) => {
         const colour = kind ? "var(--second)" : "var(--accent)";
         const points = history.map((row) => `${x(row.epoch)},${y(row[key])}`).join(" ");
@@ -68,11 +75,14 @@ export function setUpTraining({ run }) {
           drawing("circle", { cx: x(epoch), cy: y(history[epoch - first.epoch][key]), r: 4.5, fill: colour })];
       }),
     ];
-    const told = lines.map(([name, key]) => `${name} from ${first[key].toPrecision(3)} to ${last[key].toPrecision(3)}`).join(", ");
+    const told = lines.map(([name, key]) =>
+      `${name} from ${first[key].toPrecision(3)} to ${last[key].toPrecision(3)}`).join(", ");
     return element("div", { class: "chart" },
       element("h3", {}, title),
-      lines.length > 1 ? element("p", { class: "muted" }, ...lines.flatMap(([name, , kind]) => [element("i", { class: `key ${kind}` }), name])) : "",
-      drawing("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `${title}, by epoch: ${told}` }, ...parts));
+      lines.length > 1 ? element("p", { class: "muted" }, ...lines.flatMap(([name, , kind]) =>
+        [element("i", { class: `key ${kind}` }), name])) : "",
+      drawing("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `${title}, by epoch: ${told}` },
+        ...parts));
   }
 
   addEventListener("resize", () => byId("training").hidden || open());
@@ -83,5 +93,6 @@ function checks(gates) {
   const number = (value) => (typeof value === "number" ? String(+value.toFixed(4)) : "");
   return table("What the model had to pass when it was validated", ["check", "value", "bound", "result"],
     Object.entries(gates).map(([name, { value, bound, passed }]) =>
-      [CHECKS[name] ?? name, number(value), number(bound), passed ? "passed" : element("strong", {}, "failed")]), [1, 2]);
+      [CHECKS[name] ?? name, number(value), number(bound), passed ? "passed" : element("strong", {}, "failed")]),
+        [1, 2]);
 }

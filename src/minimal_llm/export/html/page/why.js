@@ -31,7 +31,8 @@ export function explain(container, tokenizer, { token, logits, seen }, settings)
   const rows = shown.map((id) => Object.assign([
     tokenCode(tokenizer, id),
     bar(probabilities[id] / most, percent(probabilities[id])),
-    after.has(id) ? bar(after.get(id) / most, percent(after.get(id)), "second") : element("span", { class: "none" }, "cut off"),
+    after.has(id) ? bar(after.get(id) / most, percent(after.get(id)), "second")
+      : element("span", { class: "none" }, "cut off"),
   ], { chosen: id === token }));
   container.tabIndex = 0; // it may scroll
   const close = () => {
@@ -42,7 +43,8 @@ export function explain(container, tokenizer, { token, logits, seen }, settings)
     element("button", { type: "button", class: "close", "aria-label": "Close", click: close }, "×"),
     element("h3", {}, "Why ", tokenCode(tokenizer, token), "?"),
     element("p", {}, `The model gave it ${percent(probabilities[token])}: `,
-      rank === 1 ? "of all its tokens, the likeliest here. " : `number ${whole(rank)} of its ${whole(logits.length)} tokens. `,
+      rank === 1 ? "of all its tokens, the likeliest here. "
+        : `number ${whole(rank)} of its ${whole(logits.length)} tokens. `,
       `Surprise (loss): ${(-Math.log(probabilities[token])).toFixed(2)} nats.`),
     table("What it expected here, likeliest first", ["token", "the model", `with ${describe(settings)}`], rows),
     element("p", { class: "muted" }, `${identity(tokenizer, token)}. A ␣ is a space.`),

@@ -12,26 +12,31 @@ const STARTERS = [
 ];
 // Name, title, lowest, highest, step, default, meaning; the ranges are parts of those of the command line
 const SLIDERS = [
-  ["temperature", "Temperature", 0, 2, 0.05, DEFAULTS.temperature, "Higher is bolder. At 0 it always takes the likeliest token."],
+  ["temperature", "Temperature", 0, 2, 0.05, DEFAULTS.temperature,
+    "Higher is bolder. At 0 it always takes the likeliest token."],
   ["topK", "Top-k", 0, 200, 1, DEFAULTS.topK, "Choose from the k likeliest tokens; 0: from all."],
   ["topP", "Top-p", 0, 1, 0.01, DEFAULTS.topP, "Choose from the likeliest tokens with this total probability."],
   ["minP", "Min-p", 0, 1, 0.01, DEFAULTS.minP, "Drop tokens less likely than this fraction of the likeliest."],
-  ["repeatPenalty", "Repetition penalty", 1, 2, 0.05, DEFAULTS.repeatPenalty, "Makes the last 64 tokens less likely; 1: not."],
+  ["repeatPenalty", "Repetition penalty", 1, 2, 0.05, DEFAULTS.repeatPenalty,
+    "Makes the last 64 tokens less likely; 1: not."],
   ["count", "Length", 1, 500, 1, 128, "At most this many tokens."],
   ["pace", "Pace", 1, 201, 10, 41, "Tokens per second to show; at the right end, as fast as the model is."],
 ];
 const FASTEST = 201;
 const LARGEST_SEED = 2n ** 63n - 1n;
-const ENDS = { length: "", end: " The model ended the text.", stopped: " Stopped.", blocked: " Stopped by the safety filter." };
+const ENDS = { length: "", end: " The model ended the text.", stopped: " Stopped.",
+  blocked: " Stopped by the safety filter." };
 
 /** @param lens the model and what belongs to it; `lens.settings` are the settings for all views */
 export function setUpWriting(lens) {
-  const { engine, tokenizer } = lens;
+  const { tokenizer } = lens;
+  const engine = lens.engine.fork();
   const prompt = byId("prompt");
   let running = null; // the text being written
 
   byId("starters").append(...STARTERS.map(([text, lang]) =>
-    element("button", { type: "button", class: "starter", lang, click: () => { prompt.value = text; start(); } }, text)));
+    element("button", { type: "button", class: "starter", lang, click: () => { prompt.value = text; start(); } },
+      text)));
   const controls = makeControls();
   lens.settings = controls.read;
   byId("settings").append(...controls.elements);
@@ -88,18 +93,22 @@ export function setUpWriting(lens) {
       computed += performance.now() - before;
       places.push(place);
       written.textContent += growing.push(place.token);
-      const ahead = settings.pace === FASTEST ? 0 : (1000 * places.length) / settings.pace - (performance.now() - began);
+      const ahead = settings.pace === FASTEST ? 0
+        : (1000 * places.length) / settings.pace - (performance.now() - began);
       if (ahead > 0 || performance.now() - drawn > 30) {
         show("write-status", `${places.length} tokens …`);
         await pause(ahead);
         drawn = performance.now();
       }
     }
+    if (running !== mine) return; // another text has begun
     written.textContent += growing.finish(mine.stopped ? "stopped" : "length");
     const speed = whole((1000 * places.length) / computed);
-    show("write-status", `${places.length} tokens; the model takes ${speed} per second here. Seed ${settings.seed}.${ENDS[growing.reason]}`);
+    const seed = `Seed ${settings.seed}.${ENDS[growing.reason]}`;
+    show("write-status", `${places.length} tokens; the model takes ${speed} per second here. ${seed}`);
     const shown = visible(places, written.textContent);
-    const cut = ids.length > engine.context ? " The beginning is longer than the model's context: it read the end of it." : "";
+    const cut = ids.length > engine.context
+      ? " The beginning is longer than the model's context: it read the end of it." : "";
     if (cut) byId("write-status").append(cut);
     byId("story").dataset.text = text + written.textContent;
     showTokens(written, "The continuation, as tokens", shown.map(({ token, logits }) => ({
@@ -112,7 +121,8 @@ export function setUpWriting(lens) {
   function visible(places, text) {
     const stream = new TextStream(tokenizer);
     let length = 0;
-    return places.filter(({ token }) => (length += stream.push(token).length) <= text.length && token !== tokenizer.end);
+    return places.filter(({ token }) => (length += stream.push(token).length) <= text.length
+      && token !== tokenizer.end);
   }
 }
 
@@ -125,20 +135,25 @@ function makeControls() {
   const inputs = {};
   const sliders = SLIDERS.map(([name, title, min, max, step, value, meaning]) => {
     const output = element("output", { for: name });
-    const update = () => (output.textContent = name === "pace" && inputs.pace.valueAsNumber === FASTEST ? "fastest" : inputs[name].value);
-    inputs[name] = element("input", { id: name, type: "range", min, max, step, value, input: update, "aria-describedby": `${name}-meaning` });
+    const update = () => (output.textContent = name === "pace" && inputs.pace.valueAsNumber === FASTEST ? "fastest"
+      : inputs[name].value);
+    inputs[name] = element("input", { id: name, type: "range", min, max, step, value, input: update,
+      "aria-describedby": `${name}-meaning` });
     if (name === "pace" && matchMedia("(prefers-reduced-motion: reduce)").matches) inputs.pace.value = FASTEST;
     update();
-    return element("div", {}, element("label", { for: name }, title, output), inputs[name], element("small", { id: `${name}-meaning` }, meaning));
+    return element("div", {}, element("label", { for: name }, title, output), inputs[name],
+      element("small", { id: `${name}-meaning` }, meaning));
   });
-  const seed = element("input", { id: "seed", type: "text", inputmode: "numeric", value: "0", "aria-describedby": "seed-meaning" });
+  const seed = element("input", { id: "seed", type: "text", inputmode: "numeric", value: "0",
+    "aria-describedby": "seed-meaning" });
   const fresh = element("input", { id: "fresh", type: "checkbox", checked: true });
   const safe = element("input", { id: "safe", type: "checkbox", checked: true });
   seed.addEventListener("input", () => (fresh.checked = false));
   const elements = [
     ...sliders,
     element("div", {}, element("label", { for: "seed" }, "Seed"), seed,
-      element("small", { id: "seed-meaning" }, "Equal seeds give equal texts, here and with minimal-llm generate --seed.")),
+      element("small", { id: "seed-meaning" },
+        "Equal seeds give equal texts, here and with minimal-llm generate --seed.")),
     element("div", {}, element("label", { class: "check" }, fresh, "A new seed for every text"),
       element("label", { class: "check" }, safe, "Safety filter: a blocklist, not a guarantee")),
   ];
