@@ -120,7 +120,7 @@ def write(page: Page, prompt: str, **settings: object) -> str:
     for name, value in {"pace": FASTEST, **settings}.items():
         page.set(name, value)
     page.find("go").click()
-    page.wait(lambda: "tokens;" in page.text("write-status") and page.text("go") == "Write")
+    page.wait(lambda: "tokens at" in page.text("write-status") and page.text("go") == "Write")
     text: str = page.run("return document.getElementById('story').dataset.text")
     return text.removeprefix(prompt)
 
@@ -169,9 +169,9 @@ def test_writing_can_be_stopped_and_a_starter_begins_another_text(page: Page) ->
     assert page.text("go") == "Write"
     page.set("pace", FASTEST)
     page.all("#starters button")[3].click()
-    page.wait(lambda: "128 tokens;" in page.text("write-status") or "ended the text" in page.text("write-status"))
+    page.wait(lambda: "128 tokens at" in page.text("write-status") or "ended the text" in page.text("write-status"))
     assert page.text("story").startswith("Había una vez")
-    assert re.search(r"takes [\d,]+ per second", page.text("write-status"))
+    assert re.search(r"tokens at [\d,]+ tokens/s", page.text("write-status"))
 
 
 def test_a_text_is_written_on_while_one_looks_at_another(page: Page) -> None:

@@ -144,7 +144,7 @@ def restarted(llama: Llama, ids: Sequence[int]) -> Sequence[int]:
 
 
 def test_a_server_of_llama_cpp_answers_the_client_of_openai(exported: Exported) -> None:
-    """The server of llama-cpp-python: the API of llama-server, which only compiled builds of llama.cpp have."""
+    """The server of llama-cpp-python, which has the API of llama-server, and unlike that begins a prompt with <s>."""
     port = unused_port()
     command = [sys.executable, "-m", "llama_cpp.server", "--model", "model.gguf", "--host", "127.0.0.1"]
     with subprocess.Popen(
@@ -157,7 +157,7 @@ def test_a_server_of_llama_cpp_answers_the_client_of_openai(exported: Exported) 
             client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=60)
             for text in ("Once upon a time", "Había una vez"):
                 answer = (
-                    client.completions.create(model="model.gguf", prompt=f"<s>{text}", max_tokens=20, temperature=0)
+                    client.completions.create(model="model.gguf", prompt=text, max_tokens=20, temperature=0)
                     .choices[0]
                     .text
                 )

@@ -105,7 +105,7 @@ export function setUpWriting(lens) {
     written.textContent += growing.finish(mine.stopped ? "stopped" : "length");
     const speed = whole((1000 * places.length) / computed);
     const seed = `Seed ${settings.seed}.${ENDS[growing.reason]}`;
-    show("write-status", `${places.length} tokens; the model takes ${speed} per second here. ${seed}`);
+    show("write-status", `${places.length} tokens at ${speed} tokens/s. ${seed}`);
     const shown = visible(places, written.textContent);
     const cut = ids.length > engine.context
       ? " The beginning is longer than the model's context: it read the end of it." : "";
