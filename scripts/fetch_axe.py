@@ -28,7 +28,11 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [npm, "pack", "--silent", PACKAGE], cwd=folder, capture_output=True, text=True, check=False
+            [npm, "pack", "--silent", "--fetch-retries=0", PACKAGE],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         archives = list(Path(folder).glob("*.tgz"))
         if done.returncode != 0 or not archives:
