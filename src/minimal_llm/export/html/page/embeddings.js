@@ -86,6 +86,7 @@ export function setUpEmbeddings(lens) {
   function drawMap() {
     height = WIDTH * (svg.clientWidth < 500 ? 1.2 : 0.62);
     svg.setAttribute("viewBox", `0 0 ${WIDTH} ${height}`);
+    svg.classList.toggle("movable", view.zoom > 1); // else a finger scrolls the page
     const scale = WIDTH / (svg.clientWidth || WIDTH); // units per pixel: text has the same size on every screen
     const size = 12 * scale;
     const taken = [];
@@ -135,7 +136,7 @@ export function setUpEmbeddings(lens) {
   svg.addEventListener("pointerdown", (event) => (held = [event.clientX, event.clientY]));
   addEventListener("pointerup", () => (held = null));
   svg.addEventListener("pointermove", (event) => {
-    if (!held) return;
+    if (!held || view.zoom === 1) return;
     const units = WIDTH / svg.clientWidth / view.zoom;
     view.left -= (event.clientX - held[0]) * units;
     view.top -= (event.clientY - held[1]) * units;
