@@ -35,7 +35,7 @@ SETUP := scripts/setup_venv.py $(if $(filter-out file,$(origin PYTHON)),--this-p
 QUICK := --data-dir runs/quick
 WORKERS := -n 2
 
-.PHONY: help setup setup-dev check train quick example sweep compare watch share bench verify test test-full test-export lint status metrics plots clean
+.PHONY: help setup setup-dev check train quick example sweep compare watch share page bench verify test test-full test-export lint status metrics plots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,7 @@ setup: ## Create or update .venv with the pinned requirements (part of every oth
 
 setup-dev:
 	@$(PYTHON) $(SETUP) --dev
+	@python scripts/fetch_axe.py
 
 check: setup ## Check parameters and prerequisites
 	@minimal-llm check
@@ -74,6 +75,9 @@ watch: setup ## Show training live, from another terminal
 
 share: setup ## Push the results for others to pull: make share REMOTE=/path/to/a/folder (or ssh://, s3://)
 	@minimal-llm share $(if $(value REMOTE),-- "$$REMOTE")
+
+page: setup ## Put the trained model into one HTML page, named after its run, to open or send
+	@minimal-llm export --format html
 
 bench: setup ## Time a training step against the obvious program and the limit of the machine
 	@python benchmarks/train_step.py

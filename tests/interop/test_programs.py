@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import pytest
 import torch
 from llama_cpp import Llama
 from numpy.typing import NDArray
+from openai import OpenAI
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from minimal_llm.common.artifacts import Artifacts
@@ -141,6 +143,35 @@ def restarted(llama: Llama, ids: Sequence[int]) -> Sequence[int]:
     return ids
 
 
+def test_a_server_of_llama_cpp_answers_the_client_of_openai(exported: Exported) -> None:
+    """The server of llama-cpp-python, which has the API of llama-server, and unlike that begins a prompt with <s>."""
+    port = unused_port()
+    command = [sys.executable, "-m", "llama_cpp.server", "--model", "model.gguf", "--host", "127.0.0.1"]
+    with subprocess.Popen(
+        [*command, "--port", str(port), "--n_ctx", "0", "--type_k", "0", "--type_v", "0"],
+        cwd=exported.folder / "gguf",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        try:
+            client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=60)
+            for text in ("Once upon a time", "Había una vez"):
+                answer = client.completions.create(
+                    model="model.gguf", prompt=text, max_tokens=20, temperature=0, extra_body={"repeat_penalty": 1.0}
+                )
+                expected = our_continuation(exported, with_start(exported, text))[:20]
+                wanted = [token for token in expected if token != exported.tokenizer.eos_id]
+                assert answer.choices[0].text == exported.tokenizer.decode(wanted)
+        finally:
+            server.terminate()
+
+
+def unused_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def test_onnx_runtime_computes_the_same_logits_at_once_and_token_by_token(exported: Exported) -> None:
     session = onnxruntime.InferenceSession(str(exported.folder / "onnx" / "model.onnx"))
     shape = exported.model.architecture
@@ -157,7 +188,7 @@ def test_onnx_runtime_computes_the_same_logits_at_once_and_token_by_token(export
         assert greedy(ids[:12], last, exported.tokenizer.eos_id) == our_continuation(exported, ids[:12])
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [name for name, one in FORMATS.items() if one.packages])  # html opens a browser
 def test_the_program_in_the_card_runs(exported: Exported, name: str) -> None:
     folder = exported.folder / name
     program = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from minimal_llm.cli.arguments import add_model, add_path, add_runtime
 from minimal_llm.export.export import FORMATS
 
 add_bench = add_runtime
+LARGE_PAGE = 4_000_000  # bytes: several times the page of the default model
 
 
 def add_info(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +25,8 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     """Add the options of `export`."""
     formats = sorted(FORMATS)
     parser.add_argument("--format", required=True, choices=formats, metavar="FORMAT", help=", ".join(formats))
+    told = "of the weights in format html: int8 (default) or fp32"
+    parser.add_argument("--precision", choices=("int8", "fp32"), metavar="PRECISION", help=told)
     add_path(parser, "-o", "--output", type=Path, metavar="PATH", help="the folder to write (default: export/FORMAT)")
     add_model(parser)
 
@@ -51,6 +55,7 @@ def info(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """Write a model in another format; return 0. Raises as `minimal_llm.export.export.export`."""
+    from minimal_llm.common.files import readable_size
     from minimal_llm.export.export import export
     from minimal_llm.inference.runtime import find_tokenizer_file
     from minimal_llm.model.model_file import load_model
@@ -58,8 +63,12 @@ def export(options: argparse.Namespace) -> int:
     path: Path = options.model
     output = options.output or Path("export") / options.format
     tokenizer = find_tokenizer_file(path.parent, load_model(path).tokenizer_sha256, path)
-    export(path, tokenizer, path.parent, options.format, output)
+    export(path, tokenizer, path.parent, options.format, output, options.precision)
     print(f"wrote {output}: " + ", ".join(sorted(file.name for file in output.iterdir())))
+    for page in output.glob("*.html"):
+        if page.stat().st_size > LARGE_PAGE:
+            size = readable_size(page.stat().st_size)
+            print(f"note: the page has {size}, all of which a browser reads when it opens it", file=sys.stderr)
     return 0
 
 

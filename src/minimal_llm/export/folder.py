@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from minimal_llm.common.errors import ConfigurationError
@@ -14,6 +15,8 @@ from minimal_llm.common.files import write_bytes
 
 def write_folder(folder: Path, contents: Mapping[str, bytes], replaceable: frozenset[str]) -> None:
     """Create a folder with these files, by name. An existing folder with only `replaceable` files is replaced.
+
+    `replaceable` has names and patterns of names.
 
     Raises:
         ConfigurationError: the path exists and is something else.
@@ -44,7 +47,8 @@ def _check_replaceable(folder: Path, replaceable: frozenset[str]) -> None:
         return
     if folder.is_symlink() or not folder.is_dir():
         raise ConfigurationError(f"{folder} exists and is not a folder", remedy="choose another --output")
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in replaceable)
+    names = [path.name for path in folder.iterdir()]
+    foreign = sorted(name for name in names if not any(fnmatchcase(name, pattern) for pattern in replaceable))
     if foreign:
         raise ConfigurationError(
             f"{folder} contains files that are not part of an export: {', '.join(foreign[:3])}",

@@ -1,9 +1,10 @@
-"""Format gguf: one file with weights and tokenizer, for llama.cpp."""
+"""Format gguf: one file with weights and tokenizer, for llama.cpp, and a Modelfile for Ollama."""
 
 from __future__ import annotations
 
 import math
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import gguf
@@ -11,6 +12,7 @@ import numpy as np
 
 from minimal_llm.export.source import Source, renamed_weights
 from minimal_llm.export.vocabulary import Entry, vocabulary_entries
+from minimal_llm.inference.sampling import Sampling
 from minimal_llm.model.transformer import NORM_EPSILON, ROPE_BASE
 
 OUTER = {"embedding": "token_embd", "norm": "output_norm", "head": "output"}
@@ -49,7 +51,27 @@ NOTE = """\
 Requires a version of llama.cpp that supports the `plamo2` tokenizer. Token ids match those of the SentencePiece model
 used in training, with two exceptions: a U+FEFF at the start of a text is dropped, and a text with two equally likely
 tokenizations (the same tokens in another order, such as `a` `d` `ada` and `ada` `d` `a`) may get the other one. The
-llama.cpp programs do not add `<s>` to a prompt themselves: `llama-cli -m model.gguf -n 50 -p '<s>Once upon a time'`."""
+llama.cpp programs do not add `<s>` to a prompt themselves, so these commands do:
+
+| to | command |
+| --- | --- |
+| write in a terminal | `llama-cli -m model.gguf -n 50 -p '<s>Once upon a time'` |
+| serve OpenAI's API on port 8080 | `llama-server -m model.gguf --host 127.0.0.1` |
+| ask that server | `curl 127.0.0.1:8080/v1/completions -d '{"prompt": "<s>Once upon a time", "max_tokens": 50}'` |
+| do without an installation ([llamafile](https://github.com/mozilla-ai/llamafile)) | \
+`llamafile -m model.gguf -n 50 -p '<s>Once upon a time'` |
+| use it in Ollama | `ollama create minimal-llm -f Modelfile && ollama run minimal-llm 'Once upon a time'` |"""
+MODELFILE = """\
+# For Ollama: ollama create minimal-llm -f Modelfile
+FROM ./model.gguf
+TEMPLATE "<s>{{{{ .Prompt }}}}"
+PARAMETER num_ctx {context}
+PARAMETER temperature {temperature}
+PARAMETER top_k {top_k}
+PARAMETER top_p {top_p}
+PARAMETER min_p {min_p}
+PARAMETER repeat_penalty {repeat_penalty}
+"""
 
 
 def files(source: Source) -> dict[str, bytes]:
@@ -69,7 +91,8 @@ def files(source: Source) -> dict[str, bytes]:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        return {path.name: path.read_bytes()}
+        modelfile = MODELFILE.format(context=source.architecture.max_seq_length, **asdict(Sampling()))
+        return {path.name: path.read_bytes(), "Modelfile": modelfile.encode()}
 
 
 def _add_architecture(writer: gguf.GGUFWriter, source: Source) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.errors import ValidationError
-from minimal_llm.common.files import read_json, sha256_of_file
+from minimal_llm.common.files import read_json, read_sealed, sha256_of_file
 from minimal_llm.corpus.manifest import CorpusManifest, read_manifest
 from minimal_llm.export.source import Source
 
@@ -29,6 +29,7 @@ class Facts:
     manifest: CorpusManifest | None
     training: Mapping[str, Any] | None  # metrics/train.json
     quality: Mapping[str, Any] | None  # metrics/validation.json
+    run: Mapping[str, Any] | None  # training_metrics.json
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ def read_facts(data_folder: Path, model_path: Path) -> Facts:
     manifest = read_manifest(data.corpus_manifest) if data.corpus_manifest.exists() else None
     best = data.best_model
     if not best.exists() or sha256_of_file(best) != sha256_of_file(model_path):
-        return Facts(manifest, None, None)
-    return Facts(manifest, _metrics(data.train_metrics), _metrics(data.validation_metrics))
+        return Facts(manifest, None, None, None)
+    run = _metrics(data.training_metrics, read_sealed)
+    return Facts(manifest, _metrics(data.train_metrics), _metrics(data.validation_metrics), run)
 
 
 def render_card(source: Source, facts: Facts, usage: Usage) -> str:
@@ -78,11 +80,11 @@ def render_card(source: Source, facts: Facts, usage: Usage) -> str:
     return "\n".join(parts)
 
 
-def _metrics(path: Path) -> Mapping[str, Any] | None:
+def _metrics(path: Path, read: Callable[[Path], Any] = read_json) -> Mapping[str, Any] | None:
     if not path.exists():
         return None
     try:
-        content = read_json(path)
+        content = read(path)
     except (OSError, ValueError) as error:
         raise ValidationError(f"cannot read {path}: {error}", remedy="dvc repro validate") from error
     return content if isinstance(content, dict) else {}
@@ -165,11 +167,12 @@ def _license(facts: Facts) -> str:
 
 def _usage(usage: Usage) -> str:
     packages = " and ".join(f"`{package}`" for package in usage.packages.split())
+    needed = f", with {packages} installed" if packages else ""
     return f"""## Usage ({usage.name})
 
 {usage.note}
 
-Run in this folder, with {packages} installed:
+Run in this folder{needed}:
 
 ```python
 {usage.program}```
