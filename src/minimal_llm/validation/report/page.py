@@ -80,6 +80,7 @@ def _summary(report: Report) -> str:
         ("file size", f"{fp32['model_file_mb']:.1f} MB; int8: {int8['model_file_mb']:.1f} MB"),
         ("checks", passed + (f"; failed: {', '.join(failed)}" if failed else "")),
         ("model", f"version {report.training['model_version']}, run `{report.training['run_id']}`"),
+        ("see inside", "`make page` puts it into one HTML page: its choices, attention, embeddings, how it learned"),
     ]
     final = report.training["final_metrics"]
     return f"""# Report card

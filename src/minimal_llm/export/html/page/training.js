@@ -9,7 +9,6 @@ const CHECKS = {
   validation_loss: "Validation loss", unigram_loss: "Better than guessing by frequency", gap: "Generalization gap",
   train_loss_rise: "Largest rise of the training loss", repetition: "Repetition in samples",
   language_en: "English after an English prompt", language_es: "Spanish after a Spanish prompt",
-  agreement_en: "Agreement in English stories", agreement_es: "Agreement in Spanish stories",
   int8_loss_increase: "Loss added by int8 weights", safety_recall: "Unsafe prompts blocked",
   safety_false_positives: "Harmless sentences blocked",
 };
