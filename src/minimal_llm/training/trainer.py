@@ -171,7 +171,7 @@ class Trainer:
             disable=None if self._team.leads else True,  # None: no progress bar unless stderr is a terminal
         )
         with bar:
-            while progress.step < self.total_steps:
+            while progress.step < self.total_steps and not self._evaluation_is_due():
                 with self._timed("batches"):
                     inputs, targets = next(batches)
                 loss = self._train_step(inputs, targets, stop)
@@ -182,14 +182,14 @@ class Trainer:
                 if self._agreed.stop:
                     self._interrupt()
                 self._plan()
-                if self._evaluation_is_due():
-                    return
                 if time.monotonic() - self._saved_at >= self._checkpoint_interval:
                     self._save()
 
     def _evaluation_is_due(self) -> bool:
+        """Return whether it is, and has not been made: a signal may have broken it off before the run was resumed."""
         step, every = self.progress.step, self._config.train.evaluate_every_steps
-        return step % self.batches.steps == 0 or (every > 0 and step % every == 0)
+        is_regular = step % self.batches.steps == 0 or (every > 0 and step % every == 0)
+        return is_regular and step > self.progress.evaluated_at
 
     def _plan(self) -> None:
         """With train.max_minutes, plan for as many steps as fit: the learning rate follows the time that is left."""

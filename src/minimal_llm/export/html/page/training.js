@@ -23,35 +23,36 @@ export function setUpTraining({ run }) {
   }
   const first = history[0];
   const last = history.at(-1);
-  const slider = element("input", { id: "epoch", type: "range", min: first.epoch, max: last.epoch, step: 1,
-    value: last.epoch, input: open });
+  // By row, not by epoch: a run may be evaluated within epochs as well, and then has rows such as 0.25.
+  const slider = element("input", { id: "epoch", type: "range", min: 0, max: history.length - 1, step: 1,
+    value: history.length - 1, input: open });
   const output = element("output", { for: "epoch" });
   const samples = element("div");
   const charts = element("div");
   content.append(
     element("p", { class: "lead" },
-      `The model read the training text ${whole(last.epoch)} times (epochs). After each, it was `
+      `The model read the training text ${whole(last.epoch)} times (epochs). Again and again, it was `
       + "tested on text that it never trains on, and wrote a little. Move the slider to see it learn."),
     element("label", { for: "epoch" }, "After epoch ", output), slider, samples, charts);
   if (run.quality) content.append(element("h3", {}, "Checks of the result"), checks(run.quality.gates));
 
   function open() {
-    const row = history[slider.valueAsNumber - first.epoch];
+    const row = history[slider.valueAsNumber];
     output.textContent = `${row.epoch} of ${last.epoch}: validation loss ${row.val_loss.toFixed(3)}`;
     samples.replaceChildren(...Object.entries(LANGUAGES).filter(([name]) => row.samples[name]).map(([name]) =>
       element("blockquote", { lang: name }, row.samples[name])));
     charts.replaceChildren(
       chart("Loss (nats per token; lower is better)", [["training text", "train_loss", ""],
-        ["validation text", "val_loss", "second"]], row.epoch),
-      chart("Learning rate", [["learning rate", "learning_rate", ""]], row.epoch));
+        ["validation text", "val_loss", "second"]], row),
+      chart("Learning rate", [["learning rate", "learning_rate", ""]], row));
   }
 
-  /** A line chart over the epochs, with a mark at one of them. */
-  function chart(title, lines, epoch) {
+  /** A line chart over the epochs, with a mark at one row of the history. */
+  function chart(title, lines, shown) {
     const width = Math.max(280, Math.min(860, content.clientWidth));
     const values = lines.flatMap(([, key]) => history.map((row) => row[key]));
     const [low, high] = [Math.min(...values), Math.max(...values)];
-    const x = (at) => LEFT + ((at - first.epoch) / Math.max(1, last.epoch - first.epoch)) * (width - LEFT - RIGHT);
+    const x = (at) => LEFT + ((at - first.epoch) / (last.epoch - first.epoch || 1)) * (width - LEFT - RIGHT);
     const y = (value) => TOP + ((high - value) / (high - low || 1)) * (HEIGHT - TOP - BOTTOM);
     const ticks = [0, 1, 2, 3].map((i) => low + ((high - low) * i) / 3);
     const digits = high < 0.1 ? 4 : 2;
@@ -64,14 +65,14 @@ export function setUpTraining({ run }) {
       ...history.filter((_, i) => i % step === 0).map((row) =>
         drawing("text", { class: "axis", x: x(row.epoch), y: HEIGHT - 10, "text-anchor": "middle", "font-size": 11 },
           String(row.epoch))),
-      drawing("line", { x1: x(epoch), x2: x(epoch), y1: TOP, y2: HEIGHT - BOTTOM, stroke: "var(--ink)",
+      drawing("line", { x1: x(shown.epoch), x2: x(shown.epoch), y1: TOP, y2: HEIGHT - BOTTOM, stroke: "var(--ink)",
         "stroke-dasharray": "3 3" }),
       ...lines.flatMap(([, key, kind]) => {
         const colour = kind ? "var(--second)" : "var(--accent)";
         const points = history.map((row) => `${x(row.epoch)},${y(row[key])}`).join(" ");
         return [
           drawing("polyline", { points, fill: "none", stroke: colour, "stroke-width": 2.5 }),
-          drawing("circle", { cx: x(epoch), cy: y(history[epoch - first.epoch][key]), r: 4.5, fill: colour })];
+          drawing("circle", { cx: x(shown.epoch), cy: y(shown[key]), r: 4.5, fill: colour })];
       }),
     ];
     const told = lines.map(([name, key]) =>
