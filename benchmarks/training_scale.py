@@ -1,7 +1,7 @@
 """What training costs in one process and in two, in parts, and for the largest model: time, memory, and the estimate.
 
     python benchmarks/training_scale.py            # show the results
-    python benchmarks/training_scale.py --all      # run those without a result, ten minutes on an idle machine
+    python benchmarks/training_scale.py --all      # run those without a result, five minutes on an idle machine
 
 Each run trains on data/tokens with the stage script, so run `make train` first. Results are saved in
 docs/reference/training_scale.json and shown in docs/SCALING.md.
@@ -25,7 +25,7 @@ SCRATCH = Path("runs/scale")
 COLUMNS = """\
 | run | processes | threads each | ms/step | tokens/s | peak MB each | estimate MB, all | val loss |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
-SHORT = "--epochs 2 --compile never"
+SHORT = "--epochs 1 --compile never"
 LONG = "--max-seq-length 2048 --epochs 1 --max-steps 3"
 LARGEST = f"{LONG} --layers 12 --d-model 512 --heads 8 --feed-forward 2048 --batch-size 2"
 RUNS = {

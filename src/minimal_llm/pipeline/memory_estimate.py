@@ -23,6 +23,7 @@ CHUNK_ROWS = 1024  # of logits, as in model/loss.py
 EVALUATED_WINDOWS, EVALUATED_TOKENS = 32, 4096  # in a batch, as in model/perplexity.py
 DECODED_WINDOWS, DECODED_TOKENS = 32, 16_384  # as in validation/exports.py
 PART_MB, BOOK_MB = 8, 3  # of text that is cleaned at a time: of a file, as in corpus/text_files.py, and of a book
+HOLES = 1.15  # the heap has more of them where a step allocates the same things several times
 LONGEST_PLAIN_ATTENTION = 256  # as in model/transformer.py: beyond, attention scores are never held in memory
 
 
@@ -66,6 +67,8 @@ def training_memory_mb(config: Config, tokens: int | None = None) -> float:
     states = 9 * weights_mb(config)  # weights, gradients, two moments, best weights; four of them when it resumes
     compiler = COMPILER_MB * will_compile(config, tokens)
     each = TORCH_MB + compiler + states + _step_mb(config) + _evaluation_mb(config)
+    if config.train.gradient_accumulation_steps > 1:
+        each *= HOLES
     if config.train.processes == 1:
         return each
     buckets = weights_mb(config)  # in which DistributedDataParallel collects gradients
@@ -84,7 +87,7 @@ def _step_mb(config: Config) -> float:
     tokens = train.batch_size // (train.processes * train.gradient_accumulation_steps) * train.max_seq_length
     layer = 3 * (12 * model.d_model + 6 * model.feed_forward) + _attention_bytes(config, 6)
     bf16 = train.precision == "bf16" or (train.precision == "auto" and has_bf16_flags())
-    activations = tokens * layer * (1.0 if bf16 else 1.45) / 1e6  # of a layer
+    activations = tokens * layer * (1.15 if bf16 else 1.6) / 1e6  # of a layer
     if train.activation_checkpointing:  # of each layer only its input, and everything of one at a time
         kept = activations + model.layers * tokens * 4 * model.d_model / 1e6
     else:
