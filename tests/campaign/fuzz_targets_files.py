@@ -123,8 +123,8 @@ def _write_records(files: Artifacts) -> None:
     config = load_config(ROOT / PARAMS)
     describe_run(files.checkpoints / RUN, config, 160)
     log = LiveLog(files.checkpoints / RUN)
-    log.start(config, 160, 4096)
-    row = {"epoch": 1, "train_loss": 5.0, "val_loss": 4.9, "learning_rate": 0.1, "samples": {"en": "One"}}
+    log.start(config, 160, 3200, 4096)
+    row = {"epoch": 1, "step": 160, "train_loss": 5.0, "val_loss": 4.9, "learning_rate": 0.1, "samples": {"en": "One"}}
     log.epoch(row, 9.5, best=True)
     status = StatusFile(files.status)
     status.start_run(RUN, "dvc repro")

@@ -178,7 +178,7 @@ def test_an_unusable_proxy_is_an_error_that_names_it(
         monkeypatch.setenv(name, proxy)
     printed = download.run("https://mirror.example", code=2)
     assert "Traceback" not in printed
-    assert "prox" in printed.lower()
+    assert "prox" in printed.lower() or proxy in printed  # by PySocks, where it is installed
     assert download.results() == download.earlier
     count("Network", "proxy variable without a usable address", "exit 2, names the proxy; corpus untouched")
 

@@ -189,15 +189,17 @@ def test_a_text_is_written_on_while_one_looks_at_another(page: Page) -> None:
 
 
 def test_a_token_shows_what_else_the_model_expected(page: Page, exports: Exports) -> None:
-    text = write(page, "Once upon a time", count=20, seed=3)
-    page.all("#story .token")[4].click()
+    write(page, "Once upon a time", count=20, seed=3)
+    tokens = page.all("#story .token")
+    written = [int(token.get_attribute("title").split()[1]) for token in tokens[:4]]  # "id 501 · bytes ..."
+    tokens[4].click()
     rows = [row.text.split("\n") for row in page.all("#write-why tbody tr")]
     assert len(rows) in (10, 11)
     assert len(page.all("#write-why tr.chosen")) == 1
     shares = [number(cell.text) for cell in page.all("#write-why tbody td:nth-child(2)")]
     assert shares == sorted(shares, reverse=True)
     runtime = exports.runtime()
-    ids = [runtime.tokenizer.bos_id, *runtime.tokenizer.encode("Once upon a time"), *runtime.tokenizer.encode(text)[:4]]
+    ids = [runtime.tokenizer.bos_id, *runtime.tokenizer.encode("Once upon a time"), *written]
     logits = runtime.decoder.start([ids])[0].astype(np.float64)
     expected = np.sort(np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum())[::-1][:10]
     assert np.allclose(shares[:10], expected, atol=0.01)
@@ -426,7 +428,8 @@ def test_every_kind_of_tokenizer_encodes_as_sentencepiece_does(
 ) -> None:
     data = Artifacts(tmp_path)
     tokenizer = train_tokenizer(
-        exports.paragraphs, TokenizerConfig(name="bilingual_8k", vocab_size=1000, model_type=kind, threads=1)
+        exports.paragraphs,
+        TokenizerConfig(name="bilingual_8k", vocab_size=1000, model_type=kind, threads=1, sample_megabytes=16),
     )
     data.tokenizer_model.write_bytes(tokenizer.model)
     model = TinyTransformer(Architecture(tokenizer.vocab_size, 1, 64, 2, 128, True, 32))

@@ -128,6 +128,8 @@ def _run_member(
     except MinimalLlmError as error:
         record_error(error)
         return error.exit_code
+    finally:
+        _handle_signals(signal.SIG_IGN)  # that one failed makes the others get a signal, perhaps while they end
     return 0
 
 
