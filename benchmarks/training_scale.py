@@ -17,7 +17,7 @@ from pathlib import Path
 from results import CommandFailed, Result, Results, exit_code, parse_runs
 
 from minimal_llm.common.artifacts import Artifacts
-from minimal_llm.common.config import load_config
+from minimal_llm.common.config import flatten, load_config
 from minimal_llm.common.files import read_json, size_of
 from minimal_llm.pipeline.memory_estimate import training_memory_mb
 
@@ -64,9 +64,8 @@ def measure(name: str) -> Result:
             raise CommandFailed(code)
         made = Artifacts(Path(scratch))
         speed, quality = read_json(made.train_speed), read_json(made.train_metrics)
-    keys = (flag.removeprefix("--").replace("-", "_") for flag in flags[::2])
-    sections = {"layers": "model", "d_model": "model", "heads": "model", "feed_forward": "model"}
-    changes = {f"{sections.get(key, 'train')}.{key}": value for key, value in zip(keys, flags[1::2], strict=True)}
+    keys = {"--" + key.rpartition(".")[2].replace("_", "-"): key for key in flatten(load_config())}
+    changes = {keys[flag]: value for flag, value in zip(flags[::2], flags[1::2], strict=True)}
     estimate = training_memory_mb(load_config(overrides=changes), size_of(Artifacts().tokens) // 2)
     return {
         "processes": speed["processes"],

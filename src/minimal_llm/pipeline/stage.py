@@ -81,16 +81,17 @@ def run_stage(
 
     `work(config, inputs, outputs)` does it. `sections` are those of params.yaml whose keys become flags.
     """
-    if TEAM_RECORDS in os.environ:
-        return _run_member(name, sections, description, work, shortcuts)
     try:
         options = _parser(sections, description, shortcuts).parse_args()
         config = load_config(options.params, _overrides(options, sections, shortcuts))
     except MinimalLlmError as error:
         return report(error)
     limit_spinning()
-    inputs, outputs = _artifacts(options, config)
+    inputs = Artifacts(options.data_dir, config.tokenizer.name)
+    outputs = Artifacts(options.output_dir or options.data_dir, config.tokenizer.name)
     outlive_readers()
+    if TEAM_RECORDS in os.environ:
+        return _run_member(lambda: _explained(work, name, config, inputs, outputs))
     if rank():  # of those that a user has started with torchrun, the first one keeps the record
         return run_check(lambda: _explained(work, name, config, inputs, outputs))
     tail = sys.stderr = StderrTail(sys.stderr)
@@ -105,9 +106,7 @@ def run_stage(
             _handle_signals(signal.SIG_IGN)  # everything is made: nothing is left to interrupt
             require_unchanged(name, before)
     except (Exception, KeyboardInterrupt) as error:
-        known = explain(error, name, config, outputs.root)
-        if known is not error and known.kind == "internal":
-            traceback.print_exc()
+        known = _known(error, name, config, outputs)
         code = report(known)
         status.fail_phase(name, time.monotonic() - started, known, tail.lines())
         return code
@@ -115,16 +114,10 @@ def run_stage(
     return 0
 
 
-def _run_member(
-    name: str, sections: Sequence[str], description: str | None, work: Work, shortcuts: Sequence[Shortcut]
-) -> int:
-    """Run a stage as one of the processes that another stage process has started, which keeps the record."""
-    options = _parser(sections, description, shortcuts).parse_args()
-    config = load_config(options.params, _overrides(options, sections, shortcuts))
-    limit_spinning()
-    outlive_readers()
+def _run_member(work: Callable[[], None]) -> int:
+    """Do the work of one of the processes that another stage process has started, which keeps the record."""
     try:
-        _explained(work, name, config, *_artifacts(options, config))
+        work()
     except MinimalLlmError as error:
         record_error(error)
         return error.exit_code
@@ -133,23 +126,21 @@ def _run_member(
     return 0
 
 
-def _artifacts(options: argparse.Namespace, config: Config) -> tuple[Artifacts, Artifacts]:
-    """Return the inputs and the outputs of a stage."""
-    folders = options.data_dir, options.output_dir or options.data_dir
-    inputs, outputs = (Artifacts(folder, config.tokenizer.name) for folder in folders)
-    return inputs, outputs
-
-
 def _explained(work: Work, name: str, config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """Do the work; raise any error as one of this project."""
     _handle_signals(_interrupt_once)
     try:
         work(config, inputs, outputs)
     except (Exception, KeyboardInterrupt) as error:
-        known = explain(error, name, config, outputs.root)
-        if known is not error and known.kind == "internal":
-            traceback.print_exc()
-        raise known from error
+        raise _known(error, name, config, outputs) from error
+
+
+def _known(error: BaseException, name: str, config: Config, outputs: Artifacts) -> MinimalLlmError:
+    """Return an error of this project for the one being handled; print the traceback of one that is a bug."""
+    known = explain(error, name, config, outputs.root)
+    if known is not error and known.kind == "internal":
+        traceback.print_exc()
+    return known
 
 
 @contextmanager

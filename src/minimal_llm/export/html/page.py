@@ -44,11 +44,12 @@ def files(source: Source, facts: Facts, precision: str) -> dict[str, bytes]:
     """Return the page by its name, which is that of the run; the same model and run give the same bytes."""
     description, weights = pack_model(source, precision)
     run = facts.run["run_id"] if facts.run else sha256_of(weights)
+    tokenizer = pack_tokenizer(source.tokenizer)
     data = {
         "model": description,
-        "tokenizer": pack_tokenizer(source.tokenizer),
+        "tokenizer": tokenizer,
         "safety": {**read_data("rules.yaml"), "folds": _case_folds()},
-        "map": _map(source),
+        "map": _map(source, tokenizer),
         "run": _run(source, facts, run),
         "kernel": base64.b64encode((_folder() / "kernel.wasm").read_bytes()).decode(),
         "weights": base64.b64encode(weights).decode(),
@@ -86,9 +87,8 @@ def _run(source: Source, facts: Facts, run: str) -> dict[str, Any]:
     }
 
 
-def _map(source: Source) -> dict[str, Any]:
-    """Return a map of the most frequent tokens: their ids and coordinates."""
-    packed = pack_tokenizer(source.tokenizer)
+def _map(source: Source, packed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a map of the most frequent tokens of a packed tokenizer: their ids and coordinates."""
     scores = np.frombuffer(base64.b64decode(packed["scores"]), "<f4")
     normal = np.array([kind == "n" for kind in packed["kinds"]])
     order = np.argsort(np.where(normal, -scores, np.inf), kind="stable")  # a score is a log probability, or a rank
