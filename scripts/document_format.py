@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from markdown_it import MarkdownIt
+from scripts.quotes import QUOTE
 
 RUN = ("python", "sh")
 NOT_RUN = (
@@ -119,6 +120,8 @@ class Parser:
             self.faults.append(
                 Fault(line, f"a {language!r} block is not run: use python or sh for code, text for output")
             )
+        elif language.partition(" ")[0] in (*RUN, *NOT_RUN) and not QUOTE.fullmatch(language):
+            self.faults.append(Fault(line, f"a {language!r} block is not run: after python or sh nothing may follow"))
 
 
 def tidy(text: str) -> list[str]:

@@ -7,7 +7,7 @@ shell block is run by its own `bash -euo pipefail`. An `output` block directly a
 (for sh, including stderr) and is compared line by line: words must be equal, numbers may differ by 5 % or 0.02, several
 spaces count as one, `...` matches any text within a line, and on a line of its own any number of lines. A block must
 not fail, except with an exception whose message is the last line of the output. Blocks of any other kind are not run;
-their info string names the kind (text, yaml, ...).
+their info string names the kind (text, yaml, ...). A `python PATH::NAME` block quotes code: see scripts/quotes.py.
 
 To exempt a block, put this paragraph directly before it: *Not run by the tests: the reason.* To exempt a section, put
 this directly below its heading: *Not run by the tests, the blocks of this section: the reason.* A block that uses

@@ -1,7 +1,9 @@
-"""Check the numbers in the documents against the committed results that they come from.
+"""Check the numbers in the documents against the committed results, and the code that they quote against its source.
 
-    python scripts/figures.py            # list the numbers that differ
+    python scripts/figures.py            # list the numbers and the code that differ
     python scripts/figures.py --write    # correct them
+
+A block ```` ```python PATH::NAME ```` quotes code of this repository: see scripts/quotes.py.
 
 A number is followed by an invisible comment with an expression and a format: `4.379<!-- train.val_loss .3f -->`.
 Expressions consist of names, numbers, + - * / and parentheses. The names:
@@ -33,6 +35,9 @@ import yaml
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # for `python scripts/figures.py`
+from scripts import quotes  # noqa: E402
+
 FOLDERS = ("docs", "examples")
 METRICS = ("train", "validation", "inference", "tokenizer", "train_speed")
 REFERENCE = {
@@ -187,17 +192,18 @@ def documents(root: Path) -> Iterator[Path]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="correct the numbers that differ")
+    parser.add_argument("--write", action="store_true", help="correct the numbers and the code that differ")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this one)")
     options = parser.parse_args(arguments)
     results = Results(options.root)
     wrong = 0
     for path in documents(options.root):
         text = path.read_text(encoding="utf-8")
-        computed, differences = check(text, results)
+        quoted, differences = quotes.check(text, options.root)
+        computed, numbers = check(quoted, results)
         if options.write and computed != text:
             path.write_text(computed, encoding="utf-8")
-        for line, shown, real in differences:
+        for line, shown, real in differences + numbers:
             replaced = options.write and not real.startswith("error")
             print(
                 f"{path.relative_to(options.root)}:{line}: shown {shown!r}, computed {real!r}"

@@ -78,6 +78,7 @@ WRONG = {
     "indented code": ("Text.\n\n    print(1)\n", 3, "indented code block"),
     "indented code in a list": ("- Text.\n\n      print(1)\n", 3, "indented code block"),
     "a block of a shell that is not run": (block("bash", "true"), 1, "a 'bash' block is not run"),
+    "a block with options": (block("python {.numbered}", "1 / 0"), 1, "after python or sh nothing may follow"),
     "a block without a language": (block("", "true"), 1, "a '' block is not run"),
     "an output without a code block": (
         f"```text\nx\n```\n\n{block('output', '1')}",
@@ -115,6 +116,7 @@ RIGHT = {
     "an exempt block": f"Text. *Not run by the tests: it takes hours.*\n\n{block('sh', 'false', 'nothing')}",
     "an exempt section": f"## A\n\n*Not run by the tests, the blocks of this section: long.*\n\n{block('sh', 'false')}"
     f"\n### B\n\nText.\n\n{block('python', '1 / 0')}",
+    "quoted code": block("python src/minimal_llm/model/loss.py::summed_cross_entropy", "1 / 0"),
     "text": block("text", "  a\n    b") + "\n" + block("yaml", "a: 1"),
     "a block in a list": "1. Do:\n\n   ```python\n   if True:\n       print(1)\n   ```\n\n   ```output\n   1\n   ```\n",
     "make quick with an existing result": block("sh", "mkdir -p runs/quick; touch runs/quick/report.md")
@@ -236,3 +238,94 @@ def test_the_parameters_of_the_default_model_are_counted(results: Path) -> None:
     committed = json.loads((ROOT / "data" / "metrics" / "train.json").read_text(encoding="utf-8"))["parameters"]
     document(results, f"{committed:,d}<!-- count.parameters ,d --> parameters\n")
     assert figures.main(["--root", str(results)]) == 0
+
+
+SOURCE = """import functools
+
+
+class Norm:
+    \"\"\"A norm.\"\"\"
+
+    @functools.cache
+    def forward(self, x):  # a trap
+        \"\"\"Return x.\"\"\"
+
+        return x
+
+
+def main():
+    return Norm()
+"""
+FORWARD = """@functools.cache
+def forward(self, x):  # a trap
+    \"\"\"Return x.\"\"\"
+
+    return x"""
+MAIN = "def main():\n    return Norm()"
+QUOTES = {
+    "model.py::main": MAIN,
+    "model.py::Norm.forward": FORWARD,
+    "model.py::main,Norm.forward": f"{MAIN}\n\n{FORWARD}",
+}
+
+
+@pytest.fixture
+def quoting(tmp_path: Path) -> Path:
+    """A repository with a file of code."""
+    (tmp_path / "model.py").write_text(SOURCE, encoding="utf-8")
+    return tmp_path
+
+
+def in_list(text: str) -> str:
+    return "1. Read:\n\n" + "".join(f"   {line}".rstrip() + "\n" for line in text.splitlines())
+
+
+@pytest.mark.parametrize("name", QUOTES)
+def test_quoted_code_is_that_of_the_source_and_refreshed_from_it(
+    name: str, quoting: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = block(f"python {name}", QUOTES[name])
+    page = document(quoting, f"{right}\n{in_list(right)}\nEnd.\n")
+    assert figures.main(["--root", str(quoting)]) == 0
+    first = QUOTES[name].splitlines()[0]
+    wrong = right.replace(first, f"{first}  # old").replace("return x", "return 2 * x\n    # more")
+    document(quoting, f"{wrong}\n{in_list(wrong)}\nEnd.\n")
+    assert figures.main(["--root", str(quoting)]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 2
+    assert shown[0] == f"page.md:2: shown {first + '  # old'!r}, computed {first!r}"
+    assert figures.main(["--root", str(quoting), "--write"]) == 0
+    assert page.read_text(encoding="utf-8") == f"{right}\n{in_list(right)}\nEnd.\n"
+
+
+@pytest.mark.parametrize("missing", ["\n    return x", "\n"])
+def test_quoted_code_that_ends_early_or_late_is_corrected(missing: str, quoting: Path) -> None:
+    right = block("python model.py::Norm.forward", FORWARD)
+    page = document(quoting, right.replace(FORWARD, FORWARD.removesuffix(missing) + "\n" * (missing == "\n")))
+    assert figures.main(["--root", str(quoting)]) == 1
+    assert figures.main(["--root", str(quoting), "--write"]) == 0
+    assert page.read_text(encoding="utf-8") == right
+
+
+@pytest.mark.parametrize(
+    ("info", "reason"),
+    [
+        ("model.py::Norm.backward", "model.py has no function, class or method Norm.backward"),
+        ("model.py::functools", "model.py has no function, class or method functools"),
+        ("none.py::main", "none.py does not exist"),
+        ("page.md::main", "is not of the form python PATH.py::NAME"),
+        ("model.py:main", "is not of the form python PATH.py::NAME"),
+        ("broken.py::main", "broken.py is not Python: line 1"),
+    ],
+)
+def test_code_that_is_not_there_is_an_error_that_names_it(
+    info: str, reason: str, quoting: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (quoting / "broken.py").write_text("def main(:\n", encoding="utf-8")
+    page = document(quoting, f"Text.\n\n{block(f'python {info}', 'x')}")
+    for flags in ([], ["--write"]):
+        assert figures.main(["--root", str(quoting), *flags]) == 1
+        shown = capsys.readouterr().out
+        assert shown.startswith("page.md:3: ")
+        assert reason in shown
+    assert page.read_text(encoding="utf-8") == f"Text.\n\n{block(f'python {info}', 'x')}"
