@@ -63,7 +63,7 @@ def definition(tree: ast.Module, name: str) -> ast.FunctionDef | ast.AsyncFuncti
 
 
 def check(text: str, root: Path) -> tuple[str, list[tuple[int, str, str]]]:
-    """Return a document with all quotes refreshed, and (line, shown, real or error) for the first difference in each."""
+    """Return a document with all quotes refreshed, and (line, shown, real or error) for each that differs."""
     lines = text.split("\n")
     differences: list[tuple[int, str, str]] = []
     fences = [token for token in MarkdownIt("commonmark").parse(text) if token.type == "fence" and token.map]
