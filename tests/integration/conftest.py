@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from scripts.documents import QUICK, make_quick
 
 from tests.support.clone import Clone
 from tests.support.session import SharedFolders
 from tests.support.stages import run_stage, succeed
 from tests.support.training_runs import RUN, start_training, wait_for_checkpoint
+
+
+@pytest.fixture(scope="session")
+def quick(shared_folders: SharedFolders) -> Path:
+    """The results of `make quick`, made once for all documents. Do not write into it."""
+    return shared_folders.get("quick", make_quick) / QUICK
 
 
 @pytest.fixture(scope="session")

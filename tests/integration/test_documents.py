@@ -5,31 +5,33 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pytest
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from scripts.documents import LIMIT_SECONDS, QUICK, check, clone, make_quick, needs_quick
+from scripts.documents import LIMIT_SECONDS, check, clone, needs_quick
 from scripts.figures import documents
+from scripts.links import anchors, links, listed, parse
 
-from tests.support.session import SharedFolders
 from tests.support.stages import ROOT, clean_environment
 
 DOCUMENTS = [str(path.relative_to(ROOT)) for path in documents(ROOT)]
 GUIDE = "docs/TRAINING_GUIDE.md"
 LONGEST = {GUIDE, "docs/EXPERIMENTS.md"}
 WIDEST_DIAGRAM = 80
+UNDEFINED = re.compile(
+    r"\]\[|\]\("
+)  # a link is no text, unless its reference is not defined or its address has a space
 
 
-@pytest.fixture(scope="session")
-def quick(shared_folders: SharedFolders) -> Path:
-    """The results of `make quick`, made once for all documents. Do not write into it."""
-    return shared_folders.get("quick", make_quick) / QUICK
+def well_formed(link: str) -> bool:
+    """Whether a link to another host looks like one; no test may ask the host."""
+    found = urlsplit(link)
+    if found.scheme == "mailto":
+        return bool(re.fullmatch(r"[^@\s]+@[\w-]+(\.[\w-]+)+", found.path))
+    return found.scheme == "https" and bool(re.fullmatch(r"([\w-]+\.)+[a-z]{2,}", found.hostname or ""))
 
 
 @pytest.mark.parametrize(
@@ -56,50 +58,25 @@ def test_the_figures_are_those_of_the_committed_results() -> None:
 
 @cache
 def tokens_of(path: Path) -> list[Token]:
-    """All tokens of a document, those inside of paragraphs and headings included."""
-    tokens = MarkdownIt("commonmark").enable("table").parse(path.read_text(encoding="utf-8"))
-    return [inner for token in tokens for inner in (token, *(token.children or ()))]
-
-
-def anchors(path: Path) -> set[str]:
-    """The names that GitHub gives to the headings of a document, and those that it gives itself."""
-    names: set[str] = set()
-    for token, following in pairwise(tokens_of(path)):
-        if token.type == "heading_open":
-            children = following.children or []
-            text = "".join(child.content for child in children if child.type in ("text", "code_inline"))
-            name = re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-")
-            names.add(next(n for n in (name, *(f"{name}-{i}" for i in range(1, 99))) if n not in names))
-        if token.type in ("html_inline", "html_block"):
-            names |= set(re.findall(r'\b(?:id|name)="([^"]+)"', token.content))
-    return names
-
-
-def links(path: Path) -> Iterator[str]:
-    for token in tokens_of(path):
-        if token.type in ("html_inline", "html_block"):
-            yield from re.findall(r'\b(?:href|src)="([^"]+)"', token.content)
-        yield from (str(value) for key, value in token.attrs.items() if key in ("href", "src"))
+    return parse(path.read_text(encoding="utf-8"))
 
 
 @cache
-def listed() -> set[Path]:
-    """The files that a clone has, and their folders."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    files = {ROOT / name for name in names if name and (ROOT / name).is_file()}
-    return files | {folder for file in files for folder in file.parents}
+def files() -> set[Path]:
+    return listed(ROOT)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_its_links_lead_somewhere(name: str) -> None:
-    broken = []
-    for link in links(ROOT / name):
+    tokens = tokens_of(ROOT / name)
+    broken = [token.content for token in tokens if token.type == "text" and UNDEFINED.search(token.content)]
+    for link in links(tokens):
         target, _, anchor = unquote(link).partition("#")
         if re.match(r"[a-z]+:", target):
+            broken += [link] if not well_formed(link) else []
             continue
         path = ((ROOT / name).parent / target).resolve() if target else ROOT / name
-        if path not in listed() or (anchor and (path.suffix != ".md" or anchor not in anchors(path))):
+        if path not in files() or (anchor and (path.suffix != ".md" or anchor not in anchors(tokens_of(path)))):
             broken.append(link)
     assert not broken
 
