@@ -1,6 +1,6 @@
 """Create .venv and install the pinned requirements into it, with nothing but the standard library.
 
-    python3 scripts/setup_venv.py [--dev | --export] [--this-python]
+    python3 scripts/setup_venv.py [--dev | --export | --docs] [--this-python]
 
 An environment that works is kept, whichever Python runs this script; with --this-python (`make setup PYTHON=...`) it is
 created again if it has another one. --export creates .venv-export instead, with the programs that exported models are
@@ -30,6 +30,7 @@ ENVIRONMENTS = {
     "runtime": (".venv", ["requirements.txt"]),
     "dev": (".venv", ["requirements.txt", "requirements-dev.txt"]),
     "export": (".venv-export", ["requirements.txt", "requirements-dev.txt", "requirements-export.txt"]),
+    "docs": (".venv", ["requirements.txt", "requirements-dev.txt", "requirements-docs.txt"]),
 }
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_SECONDS = 5
@@ -39,7 +40,11 @@ OLDEST_PYTHON = (3, 11)
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(kind="runtime")
-    for kind, text in (("dev", "with what only tests and linters need"), ("export", "with what loads exported models")):
+    for kind, text in (
+        ("dev", "with what only tests and linters need"),
+        ("export", "with what loads exported models"),
+        ("docs", "with what builds the site, and what only tests need"),
+    ):
         parser.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=text)
     parser.add_argument(
         "--this-python", action="store_true", help="the environment must have the Python that runs this"

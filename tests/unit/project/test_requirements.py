@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from functools import cache
+from importlib.util import find_spec
 from itertools import chain
 
 import pytest
@@ -16,7 +17,8 @@ from packaging.utils import canonicalize_name
 
 from tests.support.stages import ROOT
 
-FILES = ("requirements.txt", "requirements-dev.txt", "requirements-export.txt")
+FILES = ("requirements.txt", "requirements-dev.txt", "requirements-export.txt", "requirements-docs.txt")
+needs_docs = pytest.mark.skipif(not find_spec("zensical"), reason="requirements-docs.txt is not installed: make docs")
 PIN = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+")
 
 
@@ -61,7 +63,14 @@ def test_no_package_is_pinned_twice() -> None:
 
 @pytest.mark.parametrize("system", ["linux", "darwin"])
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
-@pytest.mark.parametrize("names", [FILES[:1], FILES[:2]], ids=["runtime", "dev"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(FILES[:1], id="runtime"),
+        pytest.param(FILES[:2], id="dev"),
+        pytest.param((*FILES[:2], FILES[3]), id="docs", marks=needs_docs),
+    ],
+)
 def test_what_the_pinned_packages_require_is_pinned_too(names: tuple[str, ...], version: str, system: str) -> None:
     python = {"python_version": version, "python_full_version": f"{version}.0"}
     environment = {
