@@ -35,7 +35,7 @@ SETUP := scripts/setup_venv.py $(if $(filter-out file,$(origin PYTHON)),--this-p
 QUICK := --data-dir runs/quick
 WORKERS := -n 2
 
-.PHONY: help setup setup-dev check train quick example sweep compare watch share page bench verify test test-full test-export lint status metrics plots clean
+.PHONY: help setup setup-dev check train quick example sweep compare watch share page bench verify test test-full test-export docs docs-serve notebooks lint status metrics plots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,16 @@ test-full: setup-dev ## Run the test suite, including the tests that take minute
 test-export: ## Load every export in the program that it is for, in an environment of its own
 	@$(PYTHON) $(SETUP) --export
 	@.venv-export/bin/python -m pytest tests/interop $(PYTEST)
+
+docs: ## Build the site, with search and without a request to another host, into runs/site/html
+	@$(PYTHON) $(SETUP) --docs
+	@python scripts/website.py
+
+docs-serve: docs ## Build the site and show it at http://127.0.0.1:8000
+	@python -m http.server --bind 127.0.0.1 --directory runs/site/html 8000
+
+notebooks: setup ## Write the sections of the guide as notebooks into runs/notebooks
+	@python scripts/notebooks.py
 
 lint: setup-dev ## Check style, imports and types
 	@ruff check .
