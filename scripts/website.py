@@ -129,7 +129,7 @@ class Site:
             found = path
         else:
             self.shown.add(path)
-            found = f"source/{path}.html"
+            found = f"{text_page(path)}.html"
         return posixpath.relpath(found, posixpath.dirname(page.address) or ".") + mark + anchor
 
     def markdown(self, page: Page, lead: str = "") -> str:
@@ -187,6 +187,11 @@ def file_of(document: str) -> str:
     return f"{folder}.md" if name == "README.md" else name.lower()
 
 
+def text_page(path: str) -> str:
+    """Return the file of the page of a file of the repository, without .md; Zensical passes over dot files."""
+    return posixpath.join("source", re.sub(r"(^|/)\.", r"\1", path))
+
+
 def plain(heading: Token) -> str:
     """Return the text of a heading."""
     return "".join(child.content for child in heading.children or () if child.type in ("text", "code_inline"))
@@ -219,7 +224,7 @@ def write_source(folder: Path, root: Path, demo: Path | None, url: str | None) -
             lead = f'<p class="notebook"><a href="../notebooks/{notebook}" download>This section as a notebook</a></p>'
         put(source / page.file, site.markdown(page, lead))
     for path in sorted(site.shown):
-        put(source / "source" / f"{path}.md", site.source_page(path))
+        put(source / f"{text_page(path)}.md", site.source_page(path))
     for path in sorted(site.copied):
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / path, source / path)
