@@ -66,6 +66,7 @@ def adapt(tokens: Sequence[Token], resolve: Resolve) -> list[Token]:
     """Return tokens without comments, with addresses of the site, and without links that lead nowhere on it."""
     kept: list[Token] = []
     dropped = False
+    tokens = whole_pictures(tokens)
     for index, token in enumerate(tokens):
         if token.type in HTML:
             token.content = with_addresses(both_pictures(COMMENT.sub("", token.content)), resolve)
@@ -86,6 +87,20 @@ def adapt(tokens: Sequence[Token], resolve: Resolve) -> list[Token]:
             token.children = adapt(token.children, resolve)
         kept.append(token)
     return kept
+
+
+def whole_pictures(tokens: Sequence[Token]) -> list[Token]:
+    """Return tokens in which a <picture> within a line is one token, as it is on lines of its own."""
+    joined: list[Token] = []
+    is_inside = False
+    for token in tokens:
+        if is_inside:
+            joined[-1].content += token.content
+        else:
+            joined.append(token)
+        if token.type == "html_inline" and token.content in ("<picture>", "</picture>"):
+            is_inside = token.content == "<picture>"
+    return joined
 
 
 def with_addresses(text: str, resolve: Resolve) -> str:

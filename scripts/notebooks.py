@@ -47,7 +47,7 @@ os.environ["PATH"] = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']
 """
 RAISES = re.compile(r"[\w.]*(Error|Exception|Exit)\b")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-PICTURE = re.compile(r"<picture>.*?</picture>", re.DOTALL)
+PICTURE = re.compile(r"<picture>.*?</picture>|<img\b[^>]*>", re.DOTALL)
 ATTRIBUTE = re.compile(r'\b(alt|src)="([^"]*)"')
 IMAGE = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<file>[^)\s]+)\)")
 LINK = re.compile(r"(?<!!)\[(?P<text>(?:[^\[\]`]|`[^`]*`)+)\]\((?!\w+:)[^)\s]+\)")
@@ -126,7 +126,7 @@ def text_cell(text: str, folder: Path) -> dict[str, Any]:
 
 
 def markdown_image(picture: re.Match[str]) -> str:
-    """Return the light one of a <picture> in Markdown."""
+    """Return in Markdown an <img>, or the light one of a <picture>."""
     attributes = dict(ATTRIBUTE.findall(picture[0][picture[0].index("<img") :]))
     return f"![{attributes.get('alt', '')}]({attributes['src']})"
 

@@ -51,6 +51,9 @@ $$
 </picture>
 
 ![Another](docs/light.svg)
+
+<picture><source media="(prefers-color-scheme: dark)" srcset="docs/dark.svg"><img alt="In a line" src="docs/light.svg">
+</picture>
 """,
     "docs/TRAINING_GUIDE.md": """# Guide
 
@@ -200,6 +203,7 @@ def test_a_page_shows_what_github_shows(sample: Path) -> None:
     assert "<mfrac>" in home
     assert "comment" not in home
     assert 'src="docs/light.svg#only-light" width="100"><img alt="A picture" src="docs/dark.svg#only-dark"' in home
+    assert 'alt="In a line" src="docs/light.svg#only-light"><img alt="In a line" src="docs/dark.svg#only-dark">' in home
     first = article(sample / "guide" / "1-a.html")
     assert '<em class="note-of-tests">Not run by the tests: it takes long.</em>' in first
     assert "&lt;angles&gt; &amp; more" in first
@@ -296,7 +300,8 @@ def test_colours_and_pictures_follow_the_system_and_then_the_switch(sample: Path
     for dark in (False, True):
         opened.emulate(dark=dark)
         opened.open()
-        assert opened.pictures() == ["dark.svg" if dark else "light.svg", "light.svg"]
+        shown = "dark.svg" if dark else "light.svg"
+        assert opened.pictures() == [shown, "light.svg", shown]
     seen = set()
     for _ in range(3):  # light, dark, and back to the system
         opened.all("form[data-md-component=palette] label:not([hidden])")[0].click()

@@ -53,6 +53,8 @@ make train
   <img alt="Another" src="page/l.svg">
 </picture>
 
+<img src="page/p.png" width="300" alt="A third">
+
 ## No code
 
 Text.
@@ -110,7 +112,9 @@ def test_the_text_has_its_pictures_and_no_comments_or_links_to_files(sample: dic
     )
     assert "comment" not in middle["source"]
     assert "   [kept](as.md) <!-- it is -->\n" in end["source"]
-    assert end["source"].endswith("![A picture](attachment:p.png)\n\n![Another](attachment:l.svg)")
+    assert end["source"].endswith(
+        "![A picture](attachment:p.png)\n\n![Another](attachment:l.svg)\n\n![A third](attachment:p.png)"
+    )
     assert end["attachments"] == {"p.png": {"image/png": "UE5H"}, "l.svg": {"image/svg+xml": "<svg/>"}}
 
 
