@@ -29,8 +29,11 @@ WIDTH, HEIGHT = COLUMNS * CELL + 2 * SIDE, BAR + ROWS * ROW + 16
 EPOCH = re.compile(r"epoch +(\d+)/(\d+) ")
 SAMPLE = re.compile(r"    (en|es)  ")
 STYLES = re.compile(
-    r"(?P<good>^  ok |\*|[Aa]ll (\d+ )?checks passed)|(?P<strong>^\$.*|^epoch +\d+/\d+)|(?P<loss>val \d+\.\d+)"
+    r"(?P<good>^  ok |\*|[Aa]ll (\d+ )?checks passed)|(?P<strong>^\$.*|^epoch +\d+/\d+|^Running stage.*)|(?P<loss>val \d+\.\d+)"
     r"|(?P<en>^    en )|(?P<es>^    es )|(?P<dim>^  e[ns] .*|^ {13,}.*|  lr .*| +[\d,]+ tokens/s.*\d s$)"
+)
+LEFT_OUT = re.compile(  # what DVC says about itself
+    r"> python|Updating lock file|To track the changes|\tgit add|To enable auto staging|\tdvc config|Use `dvc push`"
 )
 TYPING, LINE, EPOCH_GAP = 1.2, 0.07, 0.25  # seconds until the command is typed, before a line, before an epoch
 HOLD = {"first": 3.2, "last": 2.6, "end": 4.5}  # seconds that the first and the last epoch stand still, and the end
@@ -69,6 +72,7 @@ def read_log(log: Path) -> list[tuple[float, str]]:
 
 def draw(theme: Theme, log: Sequence[tuple[float, str]]) -> str:
     """Return the cast as SVG."""
+    log = _shown(log)
     rows: list[str] = []
     frames: list[Frame] = []
     now = TYPING
@@ -81,6 +85,15 @@ def draw(theme: Theme, log: Sequence[tuple[float, str]]) -> str:
     rows.append("$")
     frames.append(Frame(now + 0.5, len(rows), frames[-1].clock))
     return _svg(theme, rows, frames, now + 0.5 + HOLD["end"])
+
+
+def _shown(log: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Return the lines without those that are left out, and of several empty ones the first."""
+    lines: list[tuple[float, str]] = []
+    for seconds, text in log:
+        if not LEFT_OUT.match(text) and (text or (lines and lines[-1][1])):
+            lines.append((seconds, text))
+    return lines
 
 
 def _wrapped(text: str) -> list[str]:
