@@ -125,7 +125,7 @@ def _svg(theme: Theme, rows: Sequence[str], frames: Sequence[Frame], seconds: fl
     )
     picture.box(0.5, 0.5, WIDTH - 1, HEIGHT - 1, theme.panel, theme.line, 10)
     inside = f'<clipPath id="{{}}"><rect x="0" y="{{}}" width="{number(WIDTH)}" height="{{}}"/></clipPath>'
-    picture.raw(inside.format("screen", BAR + 4, number(ROWS * ROW + 4)) + inside.format("bar", 8, 22))
+    picture.raw(inside.format("screen", BAR + 4, number(ROWS * ROW)) + inside.format("bar", 8, 22))
     for place, color in enumerate((theme.orange, theme.muted, theme.green)):
         picture.dot(20 + 18 * place, BAR / 2 + 1, 5, color)
     picture.text(WIDTH / 2, BAR / 2 + 6, "minimal-llm", SIZE, theme.muted, "middle", family="mono")
