@@ -29,14 +29,15 @@ WIDTH, HEIGHT = COLUMNS * CELL + 2 * SIDE, BAR + ROWS * ROW + 16
 EPOCH = re.compile(r"epoch +(\d+)/(\d+) ")
 SAMPLE = re.compile(r"    (en|es)  ")
 STYLES = re.compile(
-    r"(?P<good>^  ok |\*|[Aa]ll (\d+ )?checks passed)|(?P<strong>^\$.*|^epoch +\d+/\d+|^Running stage.*)|(?P<loss>val \d+\.\d+)"
-    r"|(?P<en>^    en )|(?P<es>^    es )|(?P<dim>^  e[ns] .*|^ {13,}.*|  lr .*| +[\d,]+ tokens/s.*\d s$)"
+    r"(?P<good>^  ok |\*|[Aa]ll (\d+ )?checks passed)|(?P<strong>^\$.*|^epoch +\d+/\d+|^Running stage.*)"
+    r"|(?P<loss>val \d+\.\d+)|(?P<en>^    en )|(?P<es>^    es )"
+    r"|(?P<dim>^  e[ns] .*|^ {13,}.*|  lr .*| +[\d,]+ tokens/s.*\d s$)"
 )
 LEFT_OUT = re.compile(  # what DVC says about itself
     r"> python|Updating lock file|To track the changes|\tgit add|To enable auto staging|\tdvc config|Use `dvc push`"
 )
 TYPING, LINE, EPOCH_GAP = 1.2, 0.07, 0.25  # seconds until the command is typed, before a line, before an epoch
-HOLD = {"first": 3.2, "last": 2.6, "end": 4.5}  # seconds that the first and the last epoch stand still, and the end
+HOLD = {"first": 3.2, "last": 2.6, "end": 3.8}  # seconds that the first and the last epoch stand still, and the end
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,8 @@ def take(page: Path, docs: Path) -> None:
             ("page/embeddings", "embeddings", DESKTOP, False, scroll_to_map),
             ("page/learned", "training", DESKTOP, False, to_first_epoch),
             ("page/phone", "write", PHONE, True, write),
-            ("pictures/page", "write", NARROW, False, write),
-            ("pictures/page-dark", "write", NARROW, True, write),
+            ("pictures/page", "write", NARROW, False, write_and_select_early),
+            ("pictures/page-dark", "write", NARROW, True, write_and_select_early),
         ):
             photograph(driver, f"{page.resolve().as_uri()}#{view}", screen, dark, act, docs / f"{name}.png")
     finally:
@@ -77,14 +77,20 @@ def photograph(
     picture.quantize(COLORS).save(path, optimize=True)
 
 
-def write(driver: webdriver.Chrome) -> None:
+def write(driver: webdriver.Chrome, chosen: int = 19) -> None:
+    """Let the model write, and select one of its tokens."""
     driver.execute_script(
         "const values = {pace: 201, seed: '7', count: 90};"
         "for (const [id, value] of Object.entries(values)) document.getElementById(id).value = value;"
         "document.getElementById('fresh').checked = false; document.getElementById('go').click()"
     )
     time.sleep(2)
-    select(driver, "#story", 19)
+    select(driver, "#story", chosen)
+
+
+def write_and_select_early(driver: webdriver.Chrome) -> None:
+    """Select a token of the first line, where a narrow screen does not break it."""
+    write(driver, chosen=5)
 
 
 def select(driver: webdriver.Chrome, text: str, number: int) -> None:

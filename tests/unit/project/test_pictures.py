@@ -22,7 +22,7 @@ from tests.support.stages import ROOT
 
 SHOWN = re.compile(r"!\[[^\]]*\]\(([^)\s]+)|<(?:img|source)\b[^>]*?\b(?:src|srcset)=\"([^\"]+)\"")
 MOST_BYTES = {"cast": 200_000}
-SHORTEST, LONGEST = 15, 22  # seconds of the cast
+SHORTEST, LONGEST = 15, 20  # seconds of the cast
 
 
 @pytest.mark.parametrize("name", pictures.DRAWINGS)
