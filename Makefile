@@ -110,7 +110,7 @@ lint: setup-dev ## Check style, imports and types
 	@ruff format --check .
 	@lint-imports --no-cache > /dev/null || lint-imports --no-cache
 	@mypy
-	@MYPYPATH=src:stages mypy stages/*.py scripts/*.py scripts/agreement/*.py --scripts-are-modules --explicit-package-bases
+	@MYPYPATH=src:stages mypy stages/*.py scripts/*.py scripts/agreement/*.py scripts/drawings/*.py --scripts-are-modules --explicit-package-bases
 	@MYPYPATH=src:benchmarks mypy benchmarks/*.py --scripts-are-modules --explicit-package-bases
 
 status: setup ## Show what the last run did and what DVC would run now

@@ -13,6 +13,7 @@ Expressions consist of names, numbers, + - * / and parentheses. The names:
     recipe['trial / seed 1'], untied[..]                    docs/reference/recipe_study.json, recipe_study_untied.json
     examples['name'], sweep[..]                             docs/reference/examples.json, sweep.json
     corpus['300'], scale['default']                         docs/reference/corpus_scale.json, training_scale.json
+    inside.heads[7].previous                                docs/reference/inside.json, measured by scripts/pictures.py
     history[3]                                              the row of epoch 3 in data/plots/history.csv
     params                                                  params.yaml
     count.parameters                                        parameters of the model defined by params.yaml
@@ -29,10 +30,13 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from markdown_it import MarkdownIt
+
+if TYPE_CHECKING:
+    from minimal_llm.model.transformer import Architecture
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # for `python scripts/figures.py`
@@ -47,6 +51,7 @@ REFERENCE = {
     "sweep": "sweep.json",
     "corpus": "corpus_scale.json",
     "scale": "training_scale.json",
+    "inside": "inside.json",
 }
 OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
@@ -109,14 +114,20 @@ class Results:
 
 def count_parameters(params: Any) -> int:
     """Return the number of parameters of the model that params.yaml defines."""
-    from minimal_llm.model.transformer import Architecture, TinyTransformer  # imports torch, which takes a second
+    from minimal_llm.model.transformer import TinyTransformer, parameter_count  # imports torch, which takes a second
 
-    architecture = Architecture(
+    return parameter_count(TinyTransformer(architecture_of(params)))
+
+
+def architecture_of(params: Any) -> Architecture:
+    """Return the architecture of the model that params.yaml defines."""
+    from minimal_llm.model.transformer import Architecture
+
+    return Architecture(
         vocab_size=params["tokenizer"]["vocab_size"],
         **params["model"],
         max_seq_length=params["train"]["max_seq_length"],
     )
-    return sum(weights.numel() for weights in TinyTransformer(architecture).parameters())
 
 
 def evaluate(node: ast.AST, results: Results) -> Any:
