@@ -14,6 +14,7 @@ Expressions consist of names, numbers, + - * / and parentheses. The names:
     examples['name'], sweep[..]                             docs/reference/examples.json, sweep.json
     corpus['300'], scale['default']                         docs/reference/corpus_scale.json, training_scale.json
     inside.heads[7].previous                                docs/reference/inside.json, measured by scripts/pictures.py
+    bench                                                   docs/reference/bench.json, of make bench
     history[3]                                              the row of epoch 3 in data/plots/history.csv
     params                                                  params.yaml
     count.parameters                                        parameters of the model defined by params.yaml
@@ -52,6 +53,7 @@ REFERENCE = {
     "corpus": "corpus_scale.json",
     "scale": "training_scale.json",
     "inside": "inside.json",
+    "bench": "bench.json",
 }
 OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
