@@ -106,7 +106,7 @@ class DownloadConfig(Section):
     writes like its text.
     """
     offline_fallback: bool
-    """Use the primer, with a warning, if no mirror can be reached.
+    """Uses the primer, with a warning, if no mirror can be reached.
 
     With `false`, that is an error (exit code 2).
     """
@@ -130,7 +130,7 @@ class DownloadConfig(Section):
     proportion.
     """
     deduplicate: bool
-    """Drop paragraphs of 100 characters and more that came before, word for word.
+    """Drops paragraphs of 100 characters and more that came before, word for word.
 
     The console says how many. Shorter ones, such as headings, stay.
     """
@@ -310,8 +310,8 @@ class TrainConfig(Section):
     dropout: Real = Field(ge=0, le=0.99)  # rounded to n/256 (dropout_masks): from 0.9981 on, nothing would be left
     """Fraction of the activations that training sets to zero.
 
-    Those of the embedding and of the sublayers. It keeps the model from memorizing and slows learning: too little
-    widens the gap of a long run, too much raises the loss of a short one.
+    It acts on the outputs of the embedding and of the sublayers. It keeps the model from memorizing and slows learning:
+    too little widens the gap of a long run, too much raises the loss of a short one.
     """
     dropout_rise_ratio: Real = Field(ge=0, le=1)
     """Fraction of the run over which dropout rises from 0 to its value.
@@ -321,7 +321,7 @@ class TrainConfig(Section):
     input_mask: Real = Field(ge=0, le=0.5)
     """Fraction of the input tokens that training hides behind `<unk>`.
 
-    Not in the last tenth of the steps. Like dropout, it keeps the model from memorizing and slows short runs.
+    The last tenth of the steps hides none. Like dropout, it keeps the model from memorizing and slows short runs.
     """
     gradient_clip: Real = Field(gt=0, le=1000)
     """Largest norm of the gradient; a larger one is scaled down to it.
@@ -337,18 +337,18 @@ class TrainConfig(Section):
     init_from: FileName
     """A model file to take the initial weights from.
 
-    Of the same tokenizer and the same `model.*`. Copy it out of `data/` first: DVC deletes what it is about to make.
+    It must have the same tokenizer and `model.*`. Copy it out of `data/` first: DVC deletes what it is about to make.
     """
     extend_from: FileName
     """The last checkpoint of a finished run, which this longer one continues.
 
-    `data/checkpoints/*/step_*.pt`, of the same corpus, tokenizer and `model.*`. Optimizer and history are taken over.
-    The learning rate rises to the curve of the longer run over `warmup_steps` steps.
+    It is `data/checkpoints/*/step_*.pt`, and of the same corpus, tokenizer and `model.*`. Optimizer and history are
+    taken over. The learning rate rises to the curve of the longer run over `warmup_steps` steps.
     """
     evaluate_every_steps: Whole = Field(ge=0, le=100_000_000)
     """Evaluates every so many steps, not only at the end of each epoch; 0 is only then.
 
-    For long epochs. Each evaluation also writes samples and looks for the best weights.
+    It is meant for long epochs. Each evaluation also writes samples and looks for the best weights.
     """
     checkpoint_every_epochs: Whole = Field(ge=1, le=100)
     """Checkpoints of every so many epochs are kept until the next run starts.
@@ -381,7 +381,7 @@ class TrainConfig(Section):
     compile: Literal["auto", "always", "never"]
     """Use of torch.compile; `auto`: in long runs.
 
-    Long are 20 million tokens and more, if there is a C++ compiler. A step becomes a few percent faster, for half a minute of compiling and 300 MB.
+    A run is long from 20 million tokens on. `auto` also needs a C++ compiler. A step becomes a few percent faster, for half a minute of compiling and 300 MB.
     """
     device: Literal["auto", "cpu", "cuda", "mps"]
     """Where training runs; `auto`: an NVIDIA GPU if there is one.
@@ -431,8 +431,8 @@ class Config(Section):
     seed: Whole = Field(ge=0, lt=2**32)
     """Where all random numbers start.
 
-    Those of the initial weights, the order of the windows, dropout, the samples and the primer. Another seed is
-    another run of the same quality.
+    They choose the initial weights, the order of the windows, dropout, the samples and the stories of the primer.
+    Another seed is another run of the same quality.
     """
     download: DownloadConfig
     split: SplitConfig
