@@ -83,7 +83,9 @@ def choices(field: FieldInfo) -> list[str]:
 def range_of(key: str, field: FieldInfo) -> str:
     """Return what a parameter may be, as the tables show it: "`auto`, 1 to 256"."""
     words = describe_range(key).replace("at least ", "").replace(" and at most ", " to ")
-    words = words.replace("above 0 and", "above 0,").replace("above 0 to", "above 0, to").replace(" and below", " to below")
+    words = (
+        words.replace("above 0 and", "above 0,").replace("above 0 to", "above 0, to").replace(" and below", " to below")
+    )
     bounds = re.sub(r"\d[\d.e-]*", lambda found: f"{float(found[0]):,.10f}".rstrip("0").rstrip("."), words)
     listed = [f"`{value}`" for value in choices(field)]
     return OF_NO_RANGE.get(key) or ", ".join([*listed, bounds] if bounds else listed)
@@ -193,7 +195,8 @@ def corrected(path: Path, wanted: str, write: bool) -> bool:
         return False
     for line in [line for line in right if line not in lines]:
         print(f"{path.name}: missing line: {line}")
-    print(f"{path.name} is not what {Path(config.__file__).name} says; to correct it: python scripts/parameters.py --write")
+    told = f"{path.name} is not what {Path(config.__file__).name} says"
+    print(f"{told}; to correct it: python scripts/parameters.py --write")
     return True
 
 

@@ -370,18 +370,19 @@ class TrainConfig(Section):
     threads: Literal["auto"] | Annotated[Whole, Field(ge=1, le=256)]
     """Threads for matmuls; `auto`: one per physical core.
 
-    Only cores that the process may use count; so does the CPU quota of a container. More threads than cores are slower. Another number changes the last bits of
-    the result; losses agree closely.
+    Only cores that the process may use count; so does the CPU quota of a container. More threads than cores are
+    slower. Another number changes the last bits of the result; losses agree closely.
     """
     precision: Literal["auto", "fp32", "bf16"]
     """Precision of the matmuls; `auto`: bf16 if the hardware supports it.
 
-    It is slower where the hardware does not. Losses agree closely.
+    Elsewhere, bf16 is slower. Losses agree closely.
     """
     compile: Literal["auto", "always", "never"]
     """Use of torch.compile; `auto`: in long runs.
 
-    A run is long from 20 million tokens on. `auto` also needs a C++ compiler. A step becomes a few percent faster, for half a minute of compiling and 300 MB.
+    A run is long from 20 million tokens on. `auto` also needs a C++ compiler. A step becomes a few percent faster,
+    for half a minute of compiling and 300 MB.
     """
     device: Literal["auto", "cpu", "cuda", "mps"]
     """Where training runs; `auto`: an NVIDIA GPU if there is one.
