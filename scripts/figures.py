@@ -63,6 +63,7 @@ OPERATORS: dict[type, Callable[..., Any]] = {
     ast.USub: operator.neg,
 }
 # The word before the comment, without opening marks as in (4.379<!-- ... -->) and **4.379<!-- ... -->**.
+REGION = re.compile(r"\s*(parameters:|end\b)")  # a comment of scripts/parameters.py
 FIGURE = re.compile(r"(?P<word>[^\s|/()\[\]*`<>~≈]*)<!--(?P<comment>.*?)-->", re.DOTALL)
 
 
@@ -181,7 +182,7 @@ def check(text: str, results: Results) -> tuple[str, list[tuple[int, str, str]]]
 
     def computed(found: re.Match[str]) -> str:
         line = text.count("\n", 0, found.start())
-        if line in code:
+        if line in code or REGION.match(found["comment"]):
             return found[0]
         try:
             value = figure(found, results)
