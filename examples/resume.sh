@@ -35,8 +35,8 @@ for name in sys.argv[1:]:
 }
 
 echo "--- SHA-256 of both results"
-for file in best_model.pt final_model.pt training_metrics.json metrics/train.json plots/history.csv; do
+for file in best_model.pt final_model.pt training_metrics.json metrics/train.json plots/history.csv plots/steps.csv; do
     (cd "$work" && sha256 "whole/$file" "stopped/$file")
     cmp "$work/whole/$file" "$work/stopped/$file"
 done
-echo "All five files are identical, byte for byte."
+echo "All six files are identical, byte for byte."

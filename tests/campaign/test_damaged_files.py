@@ -285,7 +285,7 @@ def test_a_damaged_file_ends_the_stage_that_reads_it_and_leaves_the_rest(
     trained_folder: Path, tmp_path: Path, random: Random, count: Count
 ) -> None:
     reads = {"tokens/train.bin": "train", "tokens/meta.json": "train", "best_model.pt": "validate"}
-    reads |= {"training_metrics.json": "validate", "corpus_manifest.json": "validate"}
+    reads |= {"training_metrics.json": "validate", "plots/steps.csv": "validate", "corpus_manifest.json": "validate"}
     folder = copy_folder(trained_folder, tmp_path)
     for name, stage in reads.items():
         path = folder / name

@@ -92,7 +92,14 @@ def assert_equals_a_single_run(clone: Clone, name: str, rate: float, folder: Pat
     assert lock["train"]["params"]["params.yaml"]["train.learning_rate"] == rate
     flags = ("--learning-rate", str(rate), "--epochs", "1", "--output-dir", str(folder))
     clone.run("python", "stages/train.py", *flags)
-    for path in ("best_model.pt", "final_model.pt", "training_metrics.json", "metrics/train.json", "plots/history.csv"):
+    for path in (
+        "best_model.pt",
+        "final_model.pt",
+        "training_metrics.json",
+        "metrics/train.json",
+        "plots/history.csv",
+        "plots/steps.csv",
+    ):
         assert md5_of(folder / path) == recorded[f"data/{path}"], (name, path)
 
 

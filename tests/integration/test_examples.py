@@ -87,7 +87,7 @@ def test_resume_shows_equal_bytes_after_a_stop(clone: Clone) -> None:
     printed = clone.run("make", "example", "NAME=resume", "EPOCHS=1", limit=LIMIT_SECONDS)
     assert "exit code 130: interrupted and saved" in printed
     assert "Resuming from epoch 0" in printed
-    assert "All five files are identical, byte for byte." in printed
+    assert "All six files are identical, byte for byte." in printed
 
 
 def test_without_a_name_the_examples_are_listed_and_a_wrong_value_is_refused(clone: Clone) -> None:

@@ -71,6 +71,7 @@ def test_a_run_of_so_many_minutes_plans_its_schedule_for_them(tokens_folder: Pat
     process.communicate()
     history = trained(tokens_folder, tmp_path, *flags)
     steps = read(tmp_path / "metrics/train.json")["steps"]
+    assert (tmp_path / "plots/steps.csv").read_text(encoding="utf-8").splitlines()[-1].startswith(f"{steps},")
     assert history[-1]["step"] == steps
     assert history[-1]["epoch"] < 100
     # The last count of the steps that fit may be off by some: the curve is flat there.
@@ -87,6 +88,9 @@ def test_a_longer_run_continues_a_finished_one_with_its_optimizer_and_its_histor
     assert [[row[key] for key in told] for row in history[:2]] == [[row[key] for key in told] for row in before]
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
     assert history[-1]["val_loss"] < before[-1]["val_loss"]
+    old, new = ((folder / "plots/steps.csv").read_text(encoding="utf-8") for folder in (trained_folder, tmp_path))
+    assert new.startswith(old)
+    assert len(new.splitlines()) == 1 + history[-1]["step"]
     metrics = read(tmp_path / "metrics/train.json")
     assert len(metrics["extend_from_sha256"]) == 64
     assert metrics["steps"] == 2 * int(finished.stem.removeprefix("step_"))

@@ -174,7 +174,7 @@ def test_the_page_of_plots_needs_no_network(trained: Clone) -> None:
     assert all((index.parent / picture).exists() for picture in pictures)
     assert page.count("function vegaEmbed(") == 1
     drawn = re.findall(r"""id = "(\w+)">\s*<script[^>]*>\s*var spec = {[^}]""", page)
-    assert sorted(drawn) == ["data_plots_history_csv", "data_plots_latency_csv", "loss"]
+    assert sorted(drawn) == ["data_plots_history_csv", "data_plots_latency_csv", "data_plots_steps_csv", "loss"]
 
 
 def test_missing_prerequisites_come_in_one_list(tmp_path: Path) -> None:

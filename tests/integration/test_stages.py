@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import torch
 
-from minimal_llm.common.artifacts import PICTURES, STAGES, Artifacts
+from minimal_llm.common.artifacts import PICTURES, STAGES, VARIANTS, Artifacts
 from minimal_llm.common.files import read_sealed, write_sealed
 from minimal_llm.inference.benchmark import MEASURED_TOKENS
 from tests.support.report_numbers import unknown_numbers
@@ -48,8 +50,11 @@ def test_the_report_says_what_the_metrics_say_and_shows_pictures_that_are_there(
     counts = [len(gates), sum(gates), len(manifest["documents"]), *languages.values()]
     page = (validated_folder / "report.md").read_text(encoding="utf-8")
     assert unknown_numbers(page, files, counts) == []
-    pictures = re.findall(r"!\[.+\]\((plots/.+\.png)\)", page)
-    assert [validated_folder / name for name in pictures] == [Artifacts(validated_folder).picture(n) for n in PICTURES]
+    pictures = re.findall(r' srcset="(plots/\S+\.png)"><img alt="[^"]+\." src="(plots/\S+\.png)"></picture>', page)
+    dark, light = zip(*pictures, strict=True)
+    artifacts = Artifacts(validated_folder)
+    assert [validated_folder / name for name in light] == [artifacts.picture(name) for name in PICTURES]
+    assert [validated_folder / name for name in dark] == [artifacts.picture(name, "-dark") for name in PICTURES]
     assert {row["runtime"]: 0 for row in bins}.keys() == {"PyTorch", "ONNX", "ONNX int8"}
     assert sum(int(row["tokens"]) for row in bins) == 3 * MEASURED_TOKENS
 
@@ -77,7 +82,8 @@ def test_summary_and_cost_repeat_the_metrics_of_the_other_files(validated_folder
 def test_validating_again_gives_equal_quality_and_pictures_of_training(validated_folder: Path, tmp_path: Path) -> None:
     succeed(run_stage("validate", validated_folder, "--output-dir", str(tmp_path)))
     pictures = ["loss", "learning_rate", "gradient_norm", "bits_per_byte"]
-    for name in ["metrics/validation.json", "metrics/summary.json", *(f"plots/{name}.png" for name in pictures)]:
+    drawn = [f"plots/{name}{variant}.png" for name in pictures for variant in VARIANTS]
+    for name in ["metrics/validation.json", "metrics/summary.json", *drawn]:
         assert (tmp_path / name).read_bytes() == (validated_folder / name).read_bytes(), name
 
 
@@ -111,6 +117,10 @@ def test_a_training_record_of_another_version_is_refused_and_the_report_stays(
     del record["configuration"]["train.dropout"]
     write_sealed(folder / "training_metrics.json", record)
     assert "'train.dropout' is missing" in failure(folder, "validate", 5, "validation_failure")
+    steps = folder / "plots" / "steps.csv"
+    shutil.copy(validated_folder / "training_metrics.json", folder)
+    steps.write_text(steps.read_text(encoding="utf-8").replace("1", "2", 1), encoding="utf-8")
+    assert f"{steps} is not the one of this run" in failure(folder, "validate", 5, "validation_failure")
     (folder / "metrics" / "train_speed.json").unlink()
     assert "train_speed.json is missing" in failure(folder, "validate", 5, "validation_failure")
 
@@ -132,6 +142,17 @@ def test_training_records_what_it_did(trained_folder: Path) -> None:
     lines = (trained_folder / "plots" / "history.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "epoch,train_loss,val_loss,learning_rate,gradient_norm"
     assert len(lines) == 3
+    with (trained_folder / "plots" / "steps.csv").open(encoding="utf-8") as stream:
+        steps = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+    assert list(steps[0]) == ["step", "batch_loss", "learning_rate", "gradient_norm", "clipped"]
+    assert [row["step"] for row in steps] == list(range(1, metrics["final_metrics"]["steps"] + 1))
+    assert steps[-1]["learning_rate"] == pytest.approx(metrics["epoch_history"][-1]["learning_rate"])
+    for number, row in enumerate(metrics["epoch_history"]):  # the mean of an epoch is that of its steps
+        first = metrics["epoch_history"][number - 1]["step"] if number else 0
+        assert mean(step["gradient_norm"] for step in steps[first : row["step"]]) == pytest.approx(row["gradient_norm"])
+    clip = metrics["configuration"]["train.gradient_clip"]
+    assert all(step["clipped"] == (step["gradient_norm"] > clip) for step in steps)
+    assert metrics["final_metrics"]["clipped_share"] == mean(step["clipped"] for step in steps)
 
 
 def test_equal_inputs_give_equal_bytes_in_every_stage(
@@ -197,8 +218,9 @@ def test_one_model_has_one_loss_to_the_last_digit_wherever_it_is_written(validat
     record = read(validated_folder / "training_metrics.json")
     best = record["epoch_history"][train["best_epoch"] - 1]
     rows = (validated_folder / "plots" / "history.csv").read_text(encoding="utf-8").splitlines()
-    for name in ("val_loss", "val_perplexity", "val_bits_per_byte", "gap", "train_loss", "unigram_loss"):
+    for name in ("val_loss", "val_perplexity", "val_bits_per_byte", "gap", "train_loss"):
         assert train[name] == validation[name], name
+    assert train["unigram_loss"] == validation["baselines"]["unigram"]
     assert best["val_loss"] == record["final_metrics"]["val_loss"] == train["val_loss"]
     assert summary["val_loss"] == round(train["val_loss"], 4)
     assert float(rows[train["best_epoch"]].split(",")[2]) == float(f"{train['val_loss']:.8g}")

@@ -26,6 +26,7 @@ EQUAL_FOR_EQUAL_RUNS = (
     "training_metrics.json",
     "metrics/train.json",
     "plots/history.csv",
+    "plots/steps.csv",
 )
 # A run of a few seconds that writes checkpoints all the time. How often it does so does not affect the result.
 RUN = ["--epochs", "6", "--checkpoint-every-seconds", "0.1", "--checkpoint-every-epochs", "3"]

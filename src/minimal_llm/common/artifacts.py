@@ -8,6 +8,7 @@ from pathlib import Path
 
 DATA = Path("data")
 PICTURES = ("loss", "learning_rate", "gradient_norm", "bits_per_byte", "latency", "memory")  # in the report
+VARIANTS = ("", "-dark")  # of each, for light and for dark pages
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,10 @@ class Artifacts:
         return self.root / "plots" / "history.csv"
 
     @property
+    def steps(self) -> Path:
+        return self.root / "plots" / "steps.csv"
+
+    @property
     def checkpoints(self) -> Path:
         """Resumable training state. Not declared in dvc.yaml: DVC deletes declared outputs when a stage starts."""
         return self.root / "checkpoints"
@@ -124,9 +129,9 @@ class Artifacts:
     def latency(self) -> Path:
         return self.root / "plots" / "latency.csv"
 
-    def picture(self, name: str) -> Path:
-        """Return the path of one of PICTURES."""
-        return self.root / "plots" / f"{name}.png"
+    def picture(self, name: str, variant: str = "") -> Path:
+        """Return the path of one of PICTURES, in one of VARIANTS."""
+        return self.root / "plots" / f"{name}{variant}.png"
 
     @property
     def report(self) -> Path:
@@ -153,6 +158,7 @@ class Artifacts:
                 self.train_metrics,
                 self.train_speed,
                 self.history,
+                self.steps,
             ),
             "validate": (
                 self.validation_metrics,
@@ -160,7 +166,7 @@ class Artifacts:
                 self.summary,
                 self.cost,
                 self.latency,
-                *(self.picture(name) for name in PICTURES),
+                *(self.picture(name, variant) for variant in VARIANTS for name in PICTURES),
                 self.report,
             ),
         }[stage]

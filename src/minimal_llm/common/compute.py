@@ -55,9 +55,7 @@ def choose_compute(config: TrainConfig, steps: int, compiler_cache: Path) -> Com
     fastest: Precision = "bf16" if has_bf16_units(device) else "fp32"
     precision = fastest if config.precision == "auto" else config.precision
     tokens = steps * config.batch_size * config.max_seq_length
-    # On a GPU, every operation that is not fused costs a launch: compiling pays off in short runs, too.
-    wanted = "always" if device == "cuda" and config.compile == "auto" and not compiler_problem() else config.compile
-    compiled = choose_compiling(wanted, tokens, compiler_cache)
+    compiled = choose_compiling(config.compile, device, tokens, compiler_cache)
     return Compute(device, precision, compiled, threads, world_size())
 
 
@@ -75,9 +73,10 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
-def choose_compiling(wanted: str, tokens: int, cache: Path) -> bool:
+def choose_compiling(wanted: str, device: str, tokens: int, cache: Path) -> bool:
     """Return whether to use torch.compile, printing the reason where the configuration alone does not decide it."""
-    if not worth_compiling(wanted, tokens):
+    # On a GPU, every operation that is not fused costs a launch: compiling pays off in short runs, too.
+    if not worth_compiling(wanted, tokens) and (device, wanted) != ("cuda", "auto"):
         return False
     # Cache under data/, not in a shared temporary folder. Compile in this process: each worker would take 300 MB.
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.resolve())

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from minimal_llm.experiments.compare import Run
-from minimal_llm.validation.report import plot_style as look
+from minimal_llm.validation.report.plot_style import FEW_EPOCHS, LIGHT, SCALE, png_of
 
 WIDTH, HEIGHT = 1080, 420  # in the pixels of a page
-COLORS = (look.TRAINING, look.VALIDATION, "#00805a", "#a8429a", "#3aa6dd", "#b8860b", "#7a4a2b", look.INK)
+COLORS = (LIGHT.training, LIGHT.validation, "#00805a", "#a8429a", "#3aa6dd", "#b8860b", "#7a4a2b", LIGHT.ink)
 LONGEST_NAME = 30  # characters
 
 
@@ -45,13 +45,13 @@ def curves(runs: Sequence[Run]) -> list[Curve]:
 
 def draw_curves(drawn: Sequence[Curve]) -> bytes:
     """Return a PNG with two panels that share the loss axis. Equal curves give equal bytes."""
-    with warnings.catch_warnings(), matplotlib.style.context(["default", look.STYLE]):
+    with warnings.catch_warnings(), matplotlib.style.context(["default", LIGHT.style]):
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a name in a script without glyphs
-        figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100 * look.SCALE, facecolor=look.PAPER)
+        figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100 * SCALE, facecolor=LIGHT.paper)
         epochs, time = figure.subplots(1, 2, sharey=True)
         figure.subplots_adjust(left=0.055, right=0.745, bottom=0.13, top=0.84, wspace=0.07)
         figure.text(20 / WIDTH, 1 - 16 / HEIGHT, "Validation loss", size=12, weight="bold", va="top")
-        figure.text(20 / WIDTH, 1 - 36 / HEIGHT, "nats per token, lower is better", color=look.MUTED, va="top")
+        figure.text(20 / WIDTH, 1 - 36 / HEIGHT, "nats per token, lower is better", color=LIGHT.muted, va="top")
         lines = []
         for curve, style in _styled(drawn):
             lines += epochs.plot(range(1, len(curve.losses) + 1), curve.losses, **style)
@@ -66,7 +66,7 @@ def draw_curves(drawn: Sequence[Curve]) -> bytes:
         for text, name in zip(legend.get_texts(), [*names, f"{len(drawn) - len(names)} more"], strict=False):
             text.set_parse_math(False)  # names are set here because they may hold dollar signs or start with "_"
             text.set_text(name)
-        return look.png_of(figure)
+        return png_of(figure)
 
 
 def shortened(text: str) -> str:
@@ -82,6 +82,6 @@ def _styled(drawn: Sequence[Curve]) -> list[tuple[Curve, dict[str, Any]]]:
         if len(styled) < len(COLORS):
             style = {"color": COLORS[len(styled)], "linewidth": 2.0, "zorder": 1000 - len(styled), "markersize": 4}
             style["linestyle"] = "--" if curve.is_committed else "-"
-            style["marker"] = "o" if len(curve.losses) <= look.FEW_EPOCHS else ""
+            style["marker"] = "o" if len(curve.losses) <= FEW_EPOCHS else ""
         styled.append((curve, style))
     return styled

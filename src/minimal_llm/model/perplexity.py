@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,7 +17,6 @@ from minimal_llm.tokenizer.token_files import Ids, Span, TokenFiles, release
 # A batch has at most this many windows and, beyond one window, tokens: memory does not grow with the context length.
 EVALUATION_WINDOWS = 32
 EVALUATION_TOKENS = 4096
-COUNTED_TOKENS = 1 << 20  # at a time
 SAMPLED_WINDOWS = 512  # at a time
 EXCERPT_TOKENS, STRETCH_TOKENS = 1 << 21, 1 << 12
 
@@ -75,11 +73,7 @@ def evaluate_spans(
     model: TinyTransformer, tokens: Ids, spans: tuple[Span, ...], dtype: torch.dtype = torch.float32
 ) -> dict[str, Evaluation]:
     """Return the evaluation of each language in a split, given its tokens and spans."""
-    return {
-        span.language: evaluate(model, tokens[span.first : span.first + span.tokens], span.bytes, dtype)
-        for span in spans
-        if span.tokens > 1
-    }
+    return {span.language: evaluate(model, span.of(tokens), span.bytes, dtype) for span in spans if span.tokens > 1}
 
 
 def total(by_language: dict[str, Evaluation]) -> Evaluation:
@@ -106,26 +100,6 @@ def evaluation_batches(tokens: Ids, batch_size: int, length: int) -> Iterator[tu
 def as_indices(tokens: Ids) -> Tensor:
     """Return token ids as a tensor of integers that can index others, which takes four times the memory."""
     return torch.from_numpy(tokens.astype(np.int64))
-
-
-def unigram_loss(tokens: TokenFiles) -> float:
-    """Return the validation loss, in nats per token, of a guess by the tokens' frequencies in the training split.
-
-    It knows no context: a model that is no better has learned nothing but the frequencies. Every count is one larger
-    than it is, for tokens that the training split lacks (Laplace).
-    """
-    size = tokens.meta.vocab_size
-    counts = _frequencies(tokens.train, size) + 1.0
-    return float(-np.log(counts / counts.sum()) @ _frequencies(tokens.val, size) / len(tokens.val))
-
-
-def _frequencies(tokens: Ids, vocab_size: int) -> npt.NDArray[np.int64]:
-    # In parts: bincount makes indices of eight bytes.
-    counts = np.zeros(vocab_size, np.int64)
-    for first in range(0, len(tokens), COUNTED_TOKENS):
-        counts += np.bincount(tokens[first : first + COUNTED_TOKENS], minlength=vocab_size)
-    release(tokens)
-    return counts
 
 
 def training_sample(tokens: Ids, size: int, length: int) -> Ids:

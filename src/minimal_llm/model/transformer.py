@@ -253,9 +253,8 @@ def dropout_masks(
         return None
     shape = (1 + 2 * architecture.layers, *tokens, architecture.d_model)
     drawn = random_bytes(shape, seed, device)
-    kept = torch.ge(
-        drawn, threshold, out=drawn.new_empty(shape, dtype=dtype)
-    )  # 0 or 1; via bool it takes 10 times as long
+    # 0 or 1; via bool it takes 10 times as long
+    kept = torch.ge(drawn, threshold, out=drawn.new_empty(shape, dtype=dtype))
     return kept.mul_(256 / (256 - threshold))
 
 

@@ -39,6 +39,10 @@ class Span(BaseModel):
     tokens: int
     bytes: int
 
+    def of(self, ids: Ids) -> Ids:
+        """Return the tokens of the language, given those of the split."""
+        return ids[self.first : self.first + self.tokens]
+
 
 class TokenMeta(BaseModel):
     """The content of meta.json. `source` is the corpus used, `source_fallback` whether it replaced the chosen one."""

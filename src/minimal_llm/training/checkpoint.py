@@ -20,10 +20,11 @@ import torch
 
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.errors import TrainingError, ValidationError
-from minimal_llm.common.files import read_record, write_json, write_text
+from minimal_llm.common.files import read_record, remove_leftovers, write_json, write_text
 from minimal_llm.common.unfinished_runs import FINISHED, KEPT_FINISHED, checkpoint_files, lock_run
 from minimal_llm.model.model_file import RETRAIN, load_tensors, write_tensors
 from minimal_llm.model.transformer import Architecture
+from minimal_llm.training.step_record import Row
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Progress:
     step: int = 0
     gradient_norm_sum: float = 0.0  # since the last evaluation
     history: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[Row] = field(default_factory=list)  # step_record.py
     seconds: dict[str, float] = field(default_factory=dict)  # time spent so far, by activity (metrics.ACTIVITIES)
     epoch_seconds: list[float] = field(default_factory=list)  # time since the start of the run, for each row of history
     best_epoch: float = 0
@@ -107,8 +109,7 @@ class Checkpoints:
         """
         with lock_run(self.folder):
             write_text(self.folder / "pid", f"{os.getpid()}\n")
-            for partial in self.folder.glob(".*.tmp"):  # left by a process that was killed while writing a checkpoint
-                partial.unlink()
+            remove_leftovers(self.folder / "*")
             yield
 
     def newest(self) -> State | None:
@@ -135,7 +136,7 @@ class Checkpoints:
             TrainingError: it cannot be written, for example because the disk is full. Earlier checkpoints are intact.
         """
         path = self.folder / f"step_{state.progress.step:08d}.pt"
-        content = {"run": self.folder.name, **vars(state), "progress": asdict(state.progress)}
+        content = {"run": self.folder.name, **vars(state), "progress": vars(state.progress)}
         try:
             write_tensors(path, content)
         except OSError as error:

@@ -9,14 +9,16 @@ from typing import Any
 from minimal_llm.common.artifacts import Artifacts
 from minimal_llm.common.compute import Compute, cpu_name
 from minimal_llm.common.config import Config, flatten
-from minimal_llm.common.files import write_json, write_sealed, write_text
+from minimal_llm.common.files import sha256_of, write_json, write_sealed, write_text
 from minimal_llm.common.system import peak_memory_mb
 from minimal_llm.common.unfinished_runs import SHAPES_NO_RESULT
-from minimal_llm.model.perplexity import measure_losses, total, unigram_loss
+from minimal_llm.model.ngrams import unigram_loss
+from minimal_llm.model.perplexity import measure_losses, total
 from minimal_llm.model.transformer import TinyTransformer, parameter_count
 from minimal_llm.model.version import MODEL_VERSION
 from minimal_llm.tokenizer.token_files import TokenFiles
 from minimal_llm.training.checkpoint import Progress
+from minimal_llm.training.step_record import clipped_share, steps_csv
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "val_loss", "learning_rate", "gradient_norm")
 ACTIVITIES = ("steps", "batches", "evaluation", "samples", "checkpoints", "logging")  # how the time of a run is spent
@@ -63,6 +65,7 @@ def final_metrics(
         "overfitting": gap > OVERFITTING_GAP,
         "converged": plateau is not None,
         "plateau_epoch": plateau or 0,
+        "clipped_share": clipped_share(progress.steps),
         "parameters": parameter_count(model),
     }
 
@@ -77,13 +80,14 @@ def history_csv(history: list[dict[str, Any]]) -> str:
 def write_results(
     artifacts: Artifacts, config: Config, tokens: TokenFiles, run: str, progress: Progress, final: dict[str, Any]
 ) -> None:
-    """Write training_metrics.json, metrics/train.json and plots/history.csv, which are identical for equal runs.
+    """Write training_metrics.json, metrics/train.json and two tables for plots, which are identical for equal runs.
 
     Epochs are evaluated in the precision of training, and on less training text. The losses of the best one are
     replaced by the final ones, in fp32, so that a model has one loss wherever it is written.
     """
     best, losses = final["best_epoch"], {key: final[key] for key in ("train_loss", "val_loss")}
     history = [row | losses if row["epoch"] == best else row for row in progress.history]
+    steps = steps_csv(progress.steps, progress.step)
     write_sealed(
         artifacts.training_metrics,
         {
@@ -96,11 +100,13 @@ def write_results(
                 if key.startswith(("seed", "model.", "train.", "tokenizer.")) and key not in SHAPES_NO_RESULT
             },
             "epoch_history": history,
+            "steps_sha256": sha256_of(steps.encode()),
             "final_metrics": final,
         },
     )
     write_json(artifacts.train_metrics, final)
     write_text(artifacts.history, history_csv(history))
+    write_text(artifacts.steps, steps)
 
 
 def speed_metrics(compute: Compute, progress: Progress, tokens_per_step: int) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from minimal_llm.common.signals import StopNow, StopRequest, catch_signals
 from minimal_llm.inference.generation import generate
 from minimal_llm.inference.sampling import Sampling
 from minimal_llm.inference.torch_decoder import TorchDecoder
-from minimal_llm.model.perplexity import Evaluation, evaluate, training_sample, unigram_loss
+from minimal_llm.model.ngrams import unigram_loss
+from minimal_llm.model.perplexity import Evaluation, evaluate, training_sample
 from minimal_llm.model.seeds import derive_seed
 from minimal_llm.tokenizer.token_files import Ids, TokenFiles
 from minimal_llm.tokenizer.tokenizer import Tokenizer
@@ -33,6 +34,7 @@ from minimal_llm.training.batches import TrainingBatches
 from minimal_llm.training.budget import TimeBudget
 from minimal_llm.training.checkpoint import Checkpoints, Progress, State, what_is_trained
 from minimal_llm.training.step import Engine, architecture_of, copy_weights
+from minimal_llm.training.step_record import add_step
 from minimal_llm.training.team import Team, share
 
 SAMPLE_PROMPTS = {"en": "Once upon a time", "es": "Había una vez"}
@@ -210,8 +212,10 @@ class Trainer:
             norm = self.engine.update_weights(self.progress.step)
             self._agreed = self._agree(loss, stop)
         self._check_health(self._agreed.loss, norm)
-        self.progress.gradient_norm_sum += norm
-        self.progress.step += 1
+        progress, rate = self.progress, self.engine.schedule.learning_rate(self.progress.step)
+        add_step(progress.steps, self._agreed.loss, rate, norm, self._config.train.gradient_clip)
+        progress.gradient_norm_sum += norm
+        progress.step += 1
         return self._agreed.loss
 
     def _agree(self, loss: float, stop: StopRequest) -> Agreement:
@@ -391,7 +395,7 @@ def _evaluated_text(tokens: TokenFiles, length: int, team: Team) -> tuple[list[I
     That is all validation text, or windows spread evenly over it, and SAMPLE_SHARE of its size of the training text.
     """
     fraction = min(1.0, LARGEST_EVALUATION / max(1, len(tokens.val)))
-    spans = [tokens.val[span.first : span.first + span.tokens] for span in tokens.meta.val]
+    spans = [span.of(tokens.val) for span in tokens.meta.val]
     if fraction < 1:
         spans = [training_sample(ids, round(fraction * len(ids)), length) for ids in spans]
     train = training_sample(tokens.train, round(SAMPLE_SHARE * sum(map(len, spans))), length)

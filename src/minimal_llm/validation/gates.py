@@ -32,7 +32,7 @@ def quality_gates(quality: dict[str, Any], history: list[dict[str, Any]], bounds
     learned = [name for name in LANGUAGES if "loss" in quality[name]]  # a corpus may be in one language
     return {
         "validation_loss": _at_most(quality["val_loss"], bounds.max_validation_loss),
-        "unigram_loss": _at_most(quality["val_loss"], quality["unigram_loss"]),
+        "unigram_loss": _at_most(quality["val_loss"], quality["baselines"]["unigram"]),
         "gap": _at_most(quality["gap"], bounds.max_gap),
         "train_loss_rise": _at_most(largest_rise([row["train_loss"] for row in history]), MAX_TRAIN_LOSS_RISE),
         "repetition": _at_most(max(quality[name]["repetition"] for name in learned), MAX_REPETITION),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -9,12 +10,13 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
 import torch
 
-from minimal_llm.common.artifacts import Artifacts
+from minimal_llm.common.artifacts import VARIANTS, Artifacts
 from minimal_llm.common.config import Config
 from minimal_llm.common.errors import ValidationError
-from minimal_llm.common.files import read_json, read_sealed, write_bytes, write_json, write_text
+from minimal_llm.common.files import read_json, read_sealed, sha256_of, write_bytes, write_json, write_text
 from minimal_llm.common.system import physical_cores
 from minimal_llm.corpus.languages import LANGUAGES
 from minimal_llm.corpus.manifest import read_manifest
@@ -23,25 +25,19 @@ from minimal_llm.inference.latency import Histogram, histogram, histograms_csv
 from minimal_llm.inference.safety.filter import SafetyFilter
 from minimal_llm.inference.safety.recall import measure_safety, split_sentences
 from minimal_llm.inference.torch_decoder import TorchDecoder
-from minimal_llm.model.model_file import load_model
-from minimal_llm.model.perplexity import Evaluation, excerpt, measure_losses, measure_test, total, unigram_loss
+from minimal_llm.model.model_file import RETRAIN, load_model
+from minimal_llm.model.ngrams import ORDERS, NGrams
+from minimal_llm.model.perplexity import Evaluation, excerpt, measure_losses, measure_test, total
 from minimal_llm.model.transformer import TinyTransformer
 from minimal_llm.tokenizer.token_files import TokenFiles, decode_split, read_tokens
 from minimal_llm.tokenizer.tokenizer import Tokenizer
 from minimal_llm.validation.exports import measure_exports
 from minimal_llm.validation.gates import Gate, all_passed, as_json, budget_gates, quality_gates
 from minimal_llm.validation.grammar.score import measure_grammar
+from minimal_llm.validation.report.curves import Steps, draw_gradient_norm, draw_learning_rate, draw_loss
 from minimal_llm.validation.report.page import RUNTIMES, Report, render_report
-from minimal_llm.validation.report.plots import (
-    Latencies,
-    Memory,
-    draw_bits_per_byte,
-    draw_gradient_norm,
-    draw_latency,
-    draw_learning_rate,
-    draw_loss,
-    draw_memory,
-)
+from minimal_llm.validation.report.plot_style import DARK, LIGHT, Theme
+from minimal_llm.validation.report.plots import Latencies, Memory, draw_bits_per_byte, draw_latency, draw_memory
 from minimal_llm.validation.samples import Sample, write_samples
 
 
@@ -54,8 +50,11 @@ def validate(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     """
     training, speed = _read(inputs.training_metrics, read_sealed), _read(inputs.train_speed, read_json)
     try:
+        steps = _read_steps(inputs.steps, training["steps_sha256"])
         report, histograms = _measure(config, inputs, training, speed)
-        page, plots = render_report(report), draw_report(report, histograms)
+        page = render_report(report)
+        themes = zip(VARIANTS, (LIGHT, DARK), strict=True)
+        plots = {variant: draw_report(report, histograms, steps, theme) for variant, theme in themes}
         summary, cost = _summary(report), _cost_summary(report)
     except LookupError as error:
         raise ValidationError(
@@ -66,8 +65,9 @@ def validate(config: Config, inputs: Artifacts, outputs: Artifacts) -> None:
     write_json(outputs.summary, summary)
     write_json(outputs.cost, cost)
     write_text(outputs.latency, histograms_csv(histograms))
-    for name, content in plots.items():
-        write_bytes(outputs.picture(name), content)
+    for variant, drawn in plots.items():
+        for name, content in drawn.items():
+            write_bytes(outputs.picture(name, variant), content)
     write_text(outputs.report, page)
     _announce(report, outputs)
     _report_failures(report.gates, strict=config.validate_.strict)
@@ -106,7 +106,9 @@ def _measure(
     return report, {RUNTIMES[name]: histogram(cost.latencies_ms) for name, cost in costs.items()}
 
 
-def draw_report(report: Report, histograms: Mapping[str, Histogram]) -> dict[str, bytes]:
+def draw_report(
+    report: Report, histograms: Mapping[str, Histogram], steps: Steps, theme: Theme = LIGHT
+) -> dict[str, bytes]:
     """Return the plots of a report by name; `histograms` has the latencies of its runtimes by label."""
     training, quality = report.training, report.quality
     history = training["epoch_history"]
@@ -122,12 +124,12 @@ def draw_report(report: Report, histograms: Mapping[str, Histogram]) -> dict[str
     }
     memory = {name: Memory(cost["rss_mb"], cost["peak_mb"]) for name, cost in costs.items()}
     return {
-        "loss": draw_loss(history, training["final_metrics"]["best_epoch"]),
-        "learning_rate": draw_learning_rate(history),
-        "gradient_norm": draw_gradient_norm(history, training["configuration"]["train.gradient_clip"]),
-        "bits_per_byte": draw_bits_per_byte(bits),
-        "latency": draw_latency(latencies),
-        "memory": draw_memory(memory, report.gates["rss_mb"].bound, report.gates["peak_mb"].bound),
+        "loss": draw_loss(history, steps, training["final_metrics"]["best_epoch"], quality["baselines"], theme),
+        "learning_rate": draw_learning_rate(steps, theme),
+        "gradient_norm": draw_gradient_norm(steps, training["configuration"]["train.gradient_clip"], theme),
+        "bits_per_byte": draw_bits_per_byte(bits, theme),
+        "latency": draw_latency(latencies, theme),
+        "memory": draw_memory(memory, report.gates["rss_mb"].bound, report.gates["peak_mb"].bound, theme),
     }
 
 
@@ -139,7 +141,8 @@ def _measure_quality(
 ) -> dict[str, Any]:
     train, parts = measure_losses(model, tokens)
     quality = _quality(tokens.meta.source, train, parts, measure_test(model, tokens), samples)
-    quality["unigram_loss"] = unigram_loss(tokens)
+    counts = NGrams(tokens.train, tokens.meta.vocab_size)
+    quality["baselines"] = {name: counts.loss(tokens.val, order) for order, name in enumerate(ORDERS)}
     for language, grammar in measure_grammar(model, tokenizer, tokens).items():
         quality[language]["grammar"] = {"share": grammar.share, **asdict(grammar)}
     validation_text = decode_split(excerpt(tokens.val), tokenizer)
@@ -220,6 +223,22 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ValidationError(f"{path} is missing or damaged: {error}", remedy="make train") from error
     return content
+
+
+def _read_steps(path: Path, sha256: str) -> Steps:
+    """Return the columns of plots/steps.csv, which stage train wrote.
+
+    Raises:
+        ValidationError: the file is missing or damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValidationError(f"{path} cannot be read: {error.strerror}", remedy=RETRAIN) from error
+    if sha256_of(content) != sha256:
+        raise ValidationError(f"{path} is not the one of this run: its hash is not that in its metrics", remedy=RETRAIN)
+    head, *rows = csv.reader(content.decode().splitlines())
+    return dict(zip(head, np.array(rows, np.float64).T, strict=True))
 
 
 def _announce(report: Report, outputs: Artifacts) -> None:

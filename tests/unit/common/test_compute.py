@@ -34,17 +34,25 @@ def test_only_a_run_long_enough_to_benefit_is_compiled(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: str, tokens: int, compiled: bool
 ) -> None:
     monkeypatch.setattr(compute, "compiler_problem", lambda: None)
-    assert choose_compiling(wanted, tokens, tmp_path) == compiled
+    assert choose_compiling(wanted, "cpu", tokens, tmp_path) == compiled
+
+
+@pytest.mark.parametrize(("wanted", "compiled"), [("auto", True), ("always", True), ("never", False)])
+def test_on_a_gpu_a_short_run_is_compiled_as_well(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: str, compiled: bool
+) -> None:
+    monkeypatch.setattr(compute, "compiler_problem", lambda: None)
+    assert choose_compiling(wanted, "cuda", 1, tmp_path) == compiled
 
 
 def test_without_a_compiler_auto_prints_why_and_always_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not choose_compiling("auto", TOKENS_WORTH_COMPILING, tmp_path)
+    assert not choose_compiling("auto", "cpu", TOKENS_WORTH_COMPILING, tmp_path)
     assert "Not using torch.compile: no C++ compiler found (no-such-compiler)" in capsys.readouterr().out
     with pytest.raises(TrainingError, match=r"train\.compile is always, but no C"):
-        choose_compiling("always", 1, tmp_path)
+        choose_compiling("always", "cpu", 1, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def finished(tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     return folder, run(folder)
 
 
-@pytest.mark.parametrize("lost", [3, 6])
+@pytest.mark.parametrize("lost", [3, 7])
 def test_a_finished_run_writes_the_same_bytes_again_without_training(
     finished: tuple[Path, dict[str, bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: int
 ) -> None:

@@ -14,7 +14,7 @@ from minimal_llm.validation.gates import all_passed, quality_gates
 LANGUAGE = {"loss": 4.0, "repetition": 0.1, "right_language": 1.0}
 QUALITY: dict[str, Any] = {
     "val_loss": 4.0,
-    "unigram_loss": 6.0,
+    "baselines": {"unigram": 6.0},
     "gap": 0.1,
     "en": LANGUAGE,
     "es": LANGUAGE,
@@ -44,4 +44,4 @@ def test_a_model_of_one_language_passes_whatever_it_writes_in_the_other(missing:
 
 
 def test_a_model_that_learned_only_how_frequent_tokens_are_fails() -> None:
-    assert failed({**QUALITY, "unigram_loss": 3.9}, 5.0, 4.0) == ["unigram_loss"]
+    assert failed({**QUALITY, "baselines": {"unigram": 3.9}}, 5.0, 4.0) == ["unigram_loss"]

@@ -8,11 +8,12 @@ from scripts.agreement.check import check_agreement
 from minimal_llm.common.config import load_config
 from minimal_llm.corpus.languages import LANGUAGES, Language
 from minimal_llm.corpus.primer.grammar.lexicon import load_lexicon
+from minimal_llm.model.ngrams import NGrams
 from minimal_llm.model.transformer import Architecture, TinyTransformer
 from minimal_llm.tokenizer.token_files import Span, TokenFiles, TokenMeta
 from minimal_llm.tokenizer.train import train_tokenizer
-from minimal_llm.validation.grammar.pairs import PAIRS, _Drawer, words_of, write_pairs
-from minimal_llm.validation.grammar.score import _Counts, measure_grammar, model_scores
+from minimal_llm.validation.grammar.pairs import PAIRS, every_set, words_of, write_pairs
+from minimal_llm.validation.grammar.score import measure_grammar, model_scores, ngram_scores
 from tests.support.stages import ROOT
 
 TEMPLATES = ROOT / "src/minimal_llm/validation/grammar"
@@ -20,8 +21,7 @@ TEMPLATES = ROOT / "src/minimal_llm/validation/grammar"
 
 def every_word(language: Language) -> set[str]:
     """All words that pairs may have."""
-    drawer = _Drawer(language, load_lexicon(), None)
-    forms = [form for one in drawer.sets for entry in one for form in entry.values()]
+    forms = [form for one in every_set(language, load_lexicon()) for entry in one for form in entry.values()]
     return words_of((TEMPLATES / f"templates_{language}.yaml").read_text(encoding="utf-8") + " ".join(forms))
 
 
@@ -75,13 +75,12 @@ def test_the_log_likelihood_is_that_of_each_token_after_those_before_it() -> Non
 
 
 def test_counted_models_prefer_what_the_training_text_has() -> None:
-    counts = _Counts(np.array([1, 5, 6, 7, 2] * 10 + [1, 8, 2], np.uint16), 10)
-    (seen, unseen), (often, rarely) = counts.trigram([[1, 5, 6, 7], [1, 7, 6, 5]]), counts.unigram([[1, 5], [1, 8]])
+    counts = NGrams([1, 5, 6, 7, 2] * 10 + [1, 8, 2], 10)
+    seen, unseen = ngram_scores(counts, 3, [[1, 5, 6, 7], [1, 7, 6, 5]])
+    often, rarely = ngram_scores(counts, 1, [[1, 5], [1, 8]])
     assert seen > unseen
     assert often > rarely
-    assert counts.unigram([[1, 5, 6]]) == counts.unigram([[1, 6, 5]])
-    # p(6 | 1, 5) by hand: every "1 5" and every "5" is followed by 6, and 10 of 53 tokens are 6, with Laplace 11 of 63
-    assert np.exp(counts.trigram([[1, 5, 6]]) - counts.trigram([[1, 5]]))[0] == pytest.approx(0.6 + 0.3 + 0.1 * 11 / 63)
+    assert ngram_scores(counts, 1, [[1, 5, 6]]) == ngram_scores(counts, 1, [[1, 6, 5]])
 
 
 def test_a_model_that_has_learned_nothing_is_near_chance() -> None:

@@ -46,7 +46,7 @@ def write_pairs(language: Language, known: Set[str]) -> dict[str, list[Pair]]:
 
     Every word is one of `known`, in lower case. A phenomenon without any pair is left out.
     """
-    draw = _Drawer(language, load_lexicon(), known)
+    draw = _Drawer(every_set(language, load_lexicon()), known)
     source = resources.files(__package__) / f"templates_{language}.yaml"
     phenomena: dict[str, list[str]] = yaml.safe_load(source.read_text(encoding="utf-8"))
     written = {name: _fill(templates, name, draw, known) for name, templates in phenomena.items()}
@@ -69,11 +69,9 @@ def _fill(templates: Sequence[str], name: str, draw: _Drawer, known: Set[str]) -
 class _Drawer:
     """Draws the words for one filling of a template."""
 
-    def __init__(self, language: Language, lexicon: Lexicon, known: Set[str] | None) -> None:
-        nouns = [noun for noun in lexicon.nouns if SUBJECTS & set(noun.tags) and _is_plain(noun)]
-        self.sets = (_english_sets if language == "en" else _spanish_sets)(nouns, lexicon)
-        if known is not None:  # words that the corpus lacks would only waste attempts
-            self.sets = [[forms for forms in one if words_of(" ".join(forms.values())) & known] for one in self.sets]
+    def __init__(self, sets: Sequence[Sequence[Forms]], known: Set[str]) -> None:
+        # Words that the corpus lacks would only waste attempts.
+        self.sets = [[forms for forms in one if words_of(" ".join(forms.values())) & known] for one in sets]
 
     @property
     def is_possible(self) -> bool:
@@ -82,6 +80,12 @@ class _Drawer:
 
     def forms(self, generator: np.random.Generator) -> Forms:
         return {slot: form for one in self.sets for slot, form in one[int(generator.integers(len(one)))].items()}
+
+
+def every_set(language: Language, lexicon: Lexicon) -> list[list[Forms]]:
+    """Return what a language has for the slots of templates: of each set, one element is drawn for a filling."""
+    nouns = [noun for noun in lexicon.nouns if SUBJECTS & set(noun.tags) and _is_plain(noun)]
+    return (_english_sets if language == "en" else _spanish_sets)(nouns, lexicon)
 
 
 def _is_plain(noun: Noun) -> bool:

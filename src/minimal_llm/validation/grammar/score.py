@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import mean
 
 import numpy as np
@@ -12,15 +13,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from minimal_llm.corpus.languages import Language
+from minimal_llm.model.ngrams import NGrams
 from minimal_llm.model.perplexity import excerpt
 from minimal_llm.model.transformer import TinyTransformer
-from minimal_llm.tokenizer.token_files import Ids, TokenFiles, decode_split
+from minimal_llm.tokenizer.token_files import TokenFiles, decode_split
 from minimal_llm.tokenizer.tokenizer import Tokenizer
 from minimal_llm.validation.grammar.pairs import Pair, words_of, write_pairs
 
 BATCH = 64  # sentences
-# Interpolation of trigrams, bigrams and unigrams (Jelinek and Mercer 1980), with fixed weights.
-TRIGRAM_WEIGHTS = (0.6, 0.3, 0.1)
 
 Sentences = Sequence[Sequence[int]]  # token ids, each with <s> before it
 LogLikelihood = Callable[[Sentences], NDArray[np.float64]]
@@ -43,16 +43,16 @@ class GrammarScore:
 
 def measure_grammar(model: TinyTransformer, tokenizer: Tokenizer, tokens: TokenFiles) -> dict[Language, GrammarScore]:
     """Return the score of each language whose words the training text has."""
-    counts = _Counts(tokens.train, tokens.meta.vocab_size)
+    counts = NGrams(tokens.train, tokens.meta.vocab_size)
     scores: dict[Language, GrammarScore] = {}
     for span in tokens.meta.train:
-        text = decode_split(excerpt(tokens.train[span.first : span.first + span.tokens]), tokenizer)
+        text = decode_split(excerpt(span.of(tokens.train)), tokenizer)
         phenomena = write_pairs(span.language, words_of(text))
         if not phenomena:
             continue
         shares, unigram, trigram = (
             {name: _share(pairs, tokenizer, scorer) for name, pairs in phenomena.items()}
-            for scorer in (lambda sentences: model_scores(model, sentences), counts.unigram, counts.trigram)
+            for scorer in (partial(model_scores, model), *(partial(ngram_scores, counts, order) for order in (1, 3)))
         )
         number = sum(map(len, phenomena.values()))
         scores[span.language] = GrammarScore(number, shares, mean(unigram.values()), mean(trigram.values()))
@@ -81,53 +81,6 @@ def model_scores(model: TinyTransformer, sentences: Sentences) -> NDArray[np.flo
     return np.concatenate(scores)
 
 
-class _Counts:
-    """Unigram and trigram models, counted on the training text, of which an excerpt has to do if it is large."""
-
-    def __init__(self, tokens: Ids, vocab_size: int) -> None:
-        self._vocab_size = vocab_size
-        ids = excerpt(tokens).astype(np.int64)
-        self._single = np.bincount(ids, minlength=vocab_size).astype(np.float64)
-        self._pairs = _count(ids[:-1] * vocab_size + ids[1:])
-        self._triples = _count((ids[:-2] * vocab_size + ids[1:-1]) * vocab_size + ids[2:])
-
-    def unigram(self, sentences: Sentences) -> NDArray[np.float64]:
-        return np.array([np.log(self._frequency(np.asarray(ids[1:]))).sum() for ids in sentences])
-
-    def trigram(self, sentences: Sentences) -> NDArray[np.float64]:
-        return np.array([np.log(self._probabilities(np.asarray(ids, np.int64))).sum() for ids in sentences])
-
-    def _frequency(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        # One more than counted, for tokens that the text lacks (Laplace).
-        frequency: NDArray[np.float64] = (self._single[ids] + 1) / (self._single + 1).sum()
-        return frequency
-
-    def _probabilities(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the probability of every token but the first. Its trigram begins with two `<s>` at the start."""
-        size = self._vocab_size
-        second, third = ids[:-1], ids[1:]
-        first = np.concatenate([ids[:1], ids[:-2]])
-        trigram = _ratio(
-            _look_up(self._triples, (first * size + second) * size + third),
-            _look_up(self._pairs, first * size + second),
-        )
-        bigram = _ratio(_look_up(self._pairs, second * size + third), self._single[second])
-        weights = TRIGRAM_WEIGHTS
-        return weights[0] * trigram + weights[1] * bigram + weights[2] * self._frequency(third)
-
-
-def _count(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the different keys, sorted, and how often each occurs."""
-    unique, counts = np.unique(keys, return_counts=True)
-    return unique, counts
-
-
-def _look_up(counted: tuple[NDArray[np.int64], NDArray[np.int64]], keys: NDArray[np.int64]) -> NDArray[np.float64]:
-    unique, counts = counted
-    places = np.minimum(np.searchsorted(unique, keys), len(unique) - 1)
-    found: NDArray[np.float64] = np.where(unique[places] == keys, counts[places], 0).astype(np.float64)
-    return found
-
-
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+def ngram_scores(counts: NGrams, order: int, sentences: Sentences) -> NDArray[np.float64]:
+    """Return the log-likelihood of each sentence in nats."""
+    return np.array([np.log(counts.probabilities(ids, order)).sum() for ids in sentences])

@@ -19,9 +19,10 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], alignment: str) ->
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *rows))
 
 
-def picture(path: str, alt: str, reading: str) -> str:
-    """Return a picture with its alternative text, followed by a sentence on what it shows."""
-    return f"![{alt}.]({path})\n\n{reading}\n"
+def picture(name: str, alt: str, reading: str) -> str:
+    """Return a plot, its dark variant on a dark page, with its alternative text and a sentence on what it shows."""
+    dark = f'<source media="(prefers-color-scheme: dark)" srcset="plots/{name}-dark.png">'
+    return f'<picture>{dark}<img alt="{alt}." src="plots/{name}.png"></picture>\n\n{reading}\n'
 
 
 def folded(summary: str, content: str) -> str:

@@ -17,6 +17,12 @@ from minimal_llm.validation.samples import PROMPTS, Sample
 
 RUNTIMES = {"fp32": "PyTorch", "onnx": "ONNX", "onnx_int8": "ONNX int8"}  # by their names in metrics/inference.json
 SENTENCE_ENDS = (".", "!", "?", ".”", "!”", "?”", ".’", "!’", "?’", ".»", "!»", "?»", '."', '!"', '?"')
+BASELINES = {
+    "uniform": "every token equally likely",
+    "unigram": "token frequencies",
+    "bigram": "given the previous token",
+    "trigram": "given the previous two tokens",
+}
 # For each gate: its label, the format of its value, and how the value is compared with its bound.
 GATES = {
     "validation_loss": ("validation loss", "{:.3f}", "at most"),
@@ -121,24 +127,24 @@ def _training(report: Report) -> str:
     configuration, history = report.training["configuration"], report.training["epoch_history"]
     first, last = history[0], history[-1]
     loss = picture(
-        "plots/loss.png",
-        f"Training and validation loss by epoch. Training goes from {first['train_loss']:.3f} to "
-        f"{last['train_loss']:.3f}, validation from {first['val_loss']:.3f} to {last['val_loss']:.3f}",
+        "loss",
+        f"Loss of every step, and training and validation loss by epoch. Training goes from {first['train_loss']:.3f} "
+        f"to {last['train_loss']:.3f}, validation from {first['val_loss']:.3f} to {last['val_loss']:.3f}",
         _read_loss(report),
     )
     rate = picture(
-        "plots/learning_rate.png",
-        f"Learning rate by epoch, {last['learning_rate']:.2g} at the end",
+        "learning_rate",
+        f"Learning rate per step, {last['learning_rate']:.2g} at the end",
         f"Linear warm-up to {configuration['train.learning_rate']:g} over the first "
         f"{configuration['train.warmup_steps']} steps (or a tenth of the run, if that is less), then cosine decay to "
         f"{configuration['train.min_learning_rate_ratio']:.0%} of the peak.",
     )
     norms = f"from {first['gradient_norm']:.2f} in the first epoch to {last['gradient_norm']:.2f} in the last"
+    clipped, clip = report.training["final_metrics"]["clipped_share"], configuration["train.gradient_clip"]
     norm = picture(
-        "plots/gradient_norm.png",
-        f"Mean gradient norm by epoch, {norms}",
-        f"The mean gradient norm goes {norms}. "
-        f"Gradients with a norm above {configuration['train.gradient_clip']:g} are clipped.",
+        "gradient_norm",
+        f"Gradient norm per step, on average {norms}",
+        f"The mean gradient norm goes {norms}. Gradients with a norm above {clip:g} are clipped: {clipped:.0%} of all.",
     )
     return f"## Training\n\n{loss}\n{rate}\n{norm}"
 
@@ -154,7 +160,8 @@ def _read_loss(report: Report) -> str:
     return (
         f"Validation loss is lowest after epoch {best} of {epochs}: {final['val_loss']:.3f}.{trend} The same weights "
         f"have a loss of {quality['train_loss']:.3f} on as much training text, a generalization gap of "
-        f"{quality['gap']:.3f}. Both are measured without dropout."
+        f"{quality['gap']:.3f}. Both are measured without dropout. The thin line is the loss of each step on its "
+        "own batch: with its dropout, hidden inputs and subset of the vocabulary, as far as the run has them."
     )
 
 
@@ -178,10 +185,20 @@ def _quality(report: Report) -> str:
     test = [quality[f"test_{name}"] for name in ("loss", "perplexity", "bits_per_byte")]
     rows.append(("test text", f"{test[0]:.3f}", f"{test[1]:.1f}", f"{test[2]:.3f}"))
     alt = f"Bits per byte by language: {', '.join(f'{label} {value}' for label, value in bits.items())}"
-    bars = picture("plots/bits_per_byte.png", alt, f"{reading}.")
+    bars = picture("bits_per_byte", alt, f"{reading}.")
     metrics = table(("held-out text", "loss (nats per token)", "perplexity", "bits per byte"), rows, "lrrr")
     chosen = "The best epoch was chosen on the validation text; the test text was used for this table only.\n"
-    return f"## Quality\n\n{metrics}\n{chosen}\n{bars}{_grammar(quality)}"
+    return f"## Quality\n\n{metrics}\n{chosen}\n{_baselines(quality)}\n{bars}{_grammar(quality)}"
+
+
+def _baselines(quality: Mapping[str, Any]) -> str:
+    """Return the table of the model and of what it has to beat, from the worst on."""
+    rows = [(f"{name}: {BASELINES[name]}", f"{loss:.3f}") for name, loss in quality["baselines"].items()]
+    rows.append(("**this model**", f"**{quality['val_loss']:.3f}**"))
+    return (
+        "The model beside baselines, on the same validation text. n-grams are counted on the training text.\n\n"
+        + table(("model", "loss (nats per token)"), rows, "lr")
+    )
 
 
 def _grammar(quality: Mapping[str, Any]) -> str:
@@ -228,12 +245,12 @@ def _cost(report: Report) -> str:
         for key in ("latency_p50_ms", "latency_p95_ms")
     )
     latency = picture(
-        "plots/latency.png",
+        "latency",
         "Histogram of next-token latency for each runtime, with its median and 95th percentile",
         f"Half of the tokens arrive within {p50}; 95% within {p95}.",
     )
     memory = picture(
-        "plots/memory.png", f"Bar chart of the memory used by {listed(list(RUNTIMES.values()))}", _read_memory(report)
+        "memory", f"Bar chart of the memory used by {listed(list(RUNTIMES.values()))}", _read_memory(report)
     )
     return f"""## Speed and size
 
