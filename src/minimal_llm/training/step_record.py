@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 MOST_ROWS = 2000  # even: then neighbors become one
-# The loss is the step's own, on its batch, with dropout, hidden inputs and perhaps a subset of the vocabulary.
+# The loss is the step's own, on its batch, with dropout, masked inputs and perhaps a subset of the vocabulary.
 COLUMNS = ("step", "batch_loss", "learning_rate", "gradient_norm", "clipped")
 Row = list[float]  # a number of steps, and the sums of the other columns over them
 

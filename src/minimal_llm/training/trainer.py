@@ -241,7 +241,7 @@ class Trainer:
             f"training diverged in epoch {epoch + 1}, step {step + 1}: "
             f"loss {loss:.3g} (a uniform guess has {uniform:.3g}), gradient norm {norm:.3g}, learning rate "
             f"{self.engine.schedule.learning_rate(self.progress.step):.2e}; the last good checkpoint is kept",
-            remedy=f"make train LEARNING_RATE={self.engine.schedule.peak / 3:.1e}, or a smaller train.gradient_clip",
+            remedy=f"make train LEARNING_RATE={self.engine.schedule.peak / 3:.1e}",
             kind="configuration",
         )
 
