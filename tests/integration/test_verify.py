@@ -66,7 +66,7 @@ def test_a_second_training_gives_the_recorded_bytes(experimental: Clone) -> None
     printed = experimental.run("make", "verify")
     assert "inputs: the tokenizer and the token files in data match dvc.lock" in printed
     assert "Comparing bytes: the recorded run was made on this machine (device cpu" in printed
-    assert printed.rstrip().splitlines()[-1] == "Verified: all 5 match, comparing bytes."
+    assert printed.rstrip().splitlines()[-1] == "Verified: all 6 match, comparing bytes."
     assert not scratch(experimental).exists()
     assert experimental.git("status", "--porcelain") == " M params.yaml\n"
 
@@ -78,7 +78,7 @@ def test_without_data_corpus_and_token_files_are_made_again_and_compared_too(exp
     printed = experimental.run(*VERIFY)
     assert "stages/download.py" in printed
     assert "data/tokens" in printed
-    assert "Verified: all 11 match, comparing bytes." in printed
+    assert "Verified: all 12 match, comparing bytes." in printed
 
 
 def test_another_recorded_model_is_reported_and_a_second_try_trains_again(experimental: Clone) -> None:
@@ -86,7 +86,7 @@ def test_another_recorded_model_is_reported_and_a_second_try_trains_again(experi
     for _ in range(2):
         printed = experimental.run(*VERIFY, code=5)
         assert "epoch   1/2" in printed
-        assert "NOT verified: 1 of 5 differ, comparing bytes: data/best_model.pt\n" in printed
+        assert "NOT verified: 1 of 6 differ, comparing bytes: data/best_model.pt\n" in printed
         assert (scratch(experimental) / "best_model.pt").exists()
 
 
