@@ -42,7 +42,10 @@ GUIDE = notebooks.GUIDE
 HOME = "README.md"
 GROUPS = {  # the navigation; documents that are not named here follow in the last group
     "Guide": (GUIDE, "docs/GLOSSARY.md"),
-    "Use": ("docs/EXPERIMENTS.md", "examples/README.md", "docs/PAGE.md", "docs/DEVICE.md", "docs/SHARING.md"),
+    "Use": (
+        *("docs/USAGE.md", "docs/EXPERIMENTS.md", "examples/README.md"),
+        *("docs/PAGE.md", "docs/DEVICE.md", "docs/SHARING.md"),
+    ),
     "Background": ("docs/RECIPE.md", "docs/SCALING.md", "docs/PRIMER.md", "docs/RELIABILITY.md", "docs/SAFETY.md"),
 }
 MATHS_FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSerif.ttf"
