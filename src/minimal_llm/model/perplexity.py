@@ -128,9 +128,10 @@ def measure_test(model: TinyTransformer, tokens: TokenFiles) -> Evaluation:
 def measure_losses(model: TinyTransformer, tokens: TokenFiles) -> tuple[Evaluation, dict[str, Evaluation]]:
     """Return the evaluation of a training sample, and of the validation split by language.
 
-    The sample is as large as the validation split. Both are evaluated with the same weights and without dropout, so
-    their difference, the gap, measures how much the model has memorized.
+    The sample is as large as the validation split, up to EXCERPT_TOKENS. Both are evaluated with the same weights and
+    without dropout, so their difference, the gap, measures how much the model has memorized.
     """
     by_language = evaluate_spans(model, tokens.val, tokens.meta.val)
-    sample = training_sample(tokens.train, len(tokens.val), model.architecture.max_seq_length)
+    size = min(len(tokens.val), EXCERPT_TOKENS)  # its windows are copied: memory must not grow with the corpus
+    sample = training_sample(tokens.train, size, model.architecture.max_seq_length)
     return evaluate(model, sample), by_language
