@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from minimal_llm.model import perplexity
-from minimal_llm.model.perplexity import evaluate
+from minimal_llm.model.perplexity import evaluate, measure_losses
 from minimal_llm.model.transformer import Architecture, TinyTransformer
-from minimal_llm.tokenizer.token_files import Ids
+from minimal_llm.tokenizer.token_files import Ids, Span, TokenFiles, TokenMeta
 
 SMALL = Architecture(
     vocab_size=50, layers=2, d_model=64, heads=4, feed_forward=128, tie_embeddings=True, max_seq_length=16
@@ -47,3 +47,19 @@ def test_the_batch_of_an_evaluation_does_not_grow_with_the_context(monkeypatch: 
     for length in (32, 128, 512, 2048):
         evaluate(TinyTransformer(replace(SMALL, max_seq_length=length)), np.arange(9, dtype=np.uint16))
     assert batches == [(32, 32), (32, 128), (8, 512), (2, 2048)]
+
+
+@pytest.mark.parametrize(("limit", "sampled"), [(2000, 800), (320, 320)], ids=["a small corpus", "a large corpus"])
+def test_the_gap_takes_as_much_training_text_as_validation_text_up_to_a_limit(
+    monkeypatch: pytest.MonkeyPatch, limit: int, sampled: int
+) -> None:
+    ids = np.random.default_rng(0).integers(0, 50, 5000).astype(np.uint16)
+    val = (Span(language="en", first=0, tokens=800, bytes=3000),)
+    meta = TokenMeta(
+        source="files", source_fallback=False, tokenizer_sha256="", vocab_size=50, bos_id=1, eos_id=2, dtype="uint16",
+        train=(), val=val, test=(),
+    )  # fmt: skip
+    monkeypatch.setattr(perplexity, "EXCERPT_TOKENS", limit)
+    sample, by_language = measure_losses(TinyTransformer(SMALL), TokenFiles(meta, {"train": ids, "val": ids[:800]}, {}))
+    assert sample.tokens == sampled - 1
+    assert by_language["en"].tokens == 799
