@@ -62,8 +62,8 @@ OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Div: operator.truediv,
     ast.USub: operator.neg,
 }
-# The word before the comment, without opening marks as in (4.379<!-- ... -->) and **4.379<!-- ... -->**.
 REGION = re.compile(r"\s*(parameters:|end\b)")  # a comment of scripts/parameters.py
+# The word before the comment, without opening marks as in (4.379<!-- ... -->) and **4.379<!-- ... -->**.
 FIGURE = re.compile(r"(?P<word>[^\s|/()\[\]*`<>~≈]*)<!--(?P<comment>.*?)-->", re.DOTALL)
 
 

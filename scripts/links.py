@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 HTML = ("html_inline", "html_block")
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 SRCSET = re.compile(r"\bsrcset=\"([^\"]+)\"")
 
 
@@ -21,13 +22,21 @@ def parse(text: str) -> list[Token]:
     return [inner for token in tokens for inner in (token, *(token.children or ()))]
 
 
+def plain(heading: Token) -> str:
+    """Return the text of a heading (its inline token)."""
+    return "".join(child.content for child in heading.children or () if child.type in ("text", "code_inline"))
+
+
 def slug(heading: Token, used: Iterable[str]) -> str:
     """Return the name that GitHub gives to a heading (its inline token) after those with the used names."""
-    children = heading.children or []
-    text = "".join(child.content for child in children if child.type in ("text", "code_inline"))
-    name = re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-")
+    name = re.sub(r"[^\w\- ]", "", plain(heading).strip().lower()).replace(" ", "-")
     taken = set(used)
     return next(n for n in (name, *(f"{name}-{i}" for i in range(1, 999))) if n not in taken)
+
+
+def given_names(token: Token) -> list[str]:
+    """Return the names that a token gives to places in HTML of its own."""
+    return re.findall(r'\b(?:id|name)="([^"]+)"', token.content) if token.type in HTML else []
 
 
 def anchors(tokens: list[Token]) -> set[str]:
@@ -36,8 +45,7 @@ def anchors(tokens: list[Token]) -> set[str]:
     for token, following in pairwise(tokens):
         if token.type == "heading_open":
             names.add(slug(following, names))
-        if token.type in HTML:
-            names |= set(re.findall(r'\b(?:id|name)="([^"]+)"', token.content))
+        names.update(given_names(token))
     return names
 
 

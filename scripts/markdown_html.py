@@ -23,10 +23,9 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
-from scripts.links import HTML
+from scripts.links import COMMENT, HTML
 from scripts.quotes import QUOTE
 
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 ADDRESS = re.compile(r'\b(?P<name>href|src|srcset)="(?P<value>[^"]*)"')
 NOTE = re.compile(r"([Nn]ot r|[Rr])un by the tests")
 PICTURE = re.compile(r"<picture>(?P<sources>.*?)(?P<image><img\b[^>]*>)\s*</picture>", re.DOTALL)

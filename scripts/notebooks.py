@@ -25,7 +25,7 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # for `python scripts/notebooks.py`
 from scripts.document_format import Block, Parser  # noqa: E402
-from scripts.links import slug  # noqa: E402
+from scripts.links import COMMENT, slug  # noqa: E402
 
 GUIDE = "docs/TRAINING_GUIDE.md"
 INTRODUCTION = (
@@ -46,7 +46,6 @@ os.chdir(root)
 os.environ["PATH"] = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
 """
 RAISES = re.compile(r"[\w.]*(Error|Exception|Exit)\b")
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 PICTURE = re.compile(r"<picture>.*?</picture>|<img\b[^>]*>", re.DOTALL)
 ATTRIBUTE = re.compile(r'\b(alt|src)="([^"]*)"')
 IMAGE = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<file>[^)\s]+)\)")

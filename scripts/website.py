@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # for `python scripts/website.py`
 from scripts import notebooks  # noqa: E402
 from scripts.figures import documents  # noqa: E402
-from scripts.links import HTML, listed, slug  # noqa: E402
+from scripts.links import given_names, listed, plain, slug  # noqa: E402
 from scripts.markdown_html import MathsError, code_block, parser, render  # noqa: E402
 
 DESIGN = ROOT / "docs" / "site"
@@ -100,8 +100,7 @@ class Site:
                 token.meta["anchor"] = used[-1]
                 names = used[-1:]
             for inner in (token, *(token.children or ())):
-                if inner.type in HTML:
-                    names += re.findall(r'\b(?:id|name)="([^"]+)"', inner.content)
+                names += given_names(inner)
             self._anchors |= {(document, name): self.pages[-1] for name in names}
             self.pages[-1].tokens.append(token)
 
@@ -193,11 +192,6 @@ def file_of(document: str) -> str:
 def text_page(path: str) -> str:
     """Return the file of the page of a file of the repository, without .md; Zensical passes over dot files."""
     return posixpath.join("source", re.sub(r"(^|/)\.", r"\1", path))
-
-
-def plain(heading: Token) -> str:
-    """Return the text of a heading."""
-    return "".join(child.content for child in heading.children or () if child.type in ("text", "code_inline"))
 
 
 def marked(heading: Token) -> str:

@@ -112,7 +112,7 @@ def _neighbours(model: TinyTransformer, tokenizer: Tokenizer, word: str) -> list
 
 def table(neighbours: Mapping[str, Sequence[Sequence[Any]]]) -> str:
     """Return the neighbours as a table of a document."""
-    lines = ["| token | nearest neighbours (cosine) |", "| --- | --- |"]
+    lines = ["| token | nearest neighbors (cosine) |", "| --- | --- |"]
     for word, found in neighbours.items():
         lines.append(f"| {word} | " + ", ".join(f"{name.strip()} {cosine:.2f}" for name, cosine in found) + " |")
     return "\n".join(lines)

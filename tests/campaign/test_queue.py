@@ -17,6 +17,7 @@ from tests.campaign.test_two_at_once import assert_equals_a_quiet_run, wait_for_
 from tests.support.campaign import Count
 from tests.support.clone import Clone, needs_venv
 from tests.support.disturbed_runs import start
+from tests.support.training_runs import EQUAL_FOR_EQUAL_RUNS
 
 pytestmark = needs_venv
 
@@ -92,14 +93,7 @@ def assert_equals_a_single_run(clone: Clone, name: str, rate: float, folder: Pat
     assert lock["train"]["params"]["params.yaml"]["train.learning_rate"] == rate
     flags = ("--learning-rate", str(rate), "--epochs", "1", "--output-dir", str(folder))
     clone.run("python", "stages/train.py", *flags)
-    for path in (
-        "best_model.pt",
-        "final_model.pt",
-        "training_metrics.json",
-        "metrics/train.json",
-        "plots/history.csv",
-        "plots/steps.csv",
-    ):
+    for path in EQUAL_FOR_EQUAL_RUNS:
         assert md5_of(folder / path) == recorded[f"data/{path}"], (name, path)
 
 
